@@ -123,8 +123,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         name: as in the registry, e.g. `driver.version` or `sysctl[vm.swappiness]`.
-        value: JSON-like; a table fact (`gpu.devices`) is a list of rows (dicts). In a row a field is a value, None where the
-            device says that it has no such thing, or named in the row's `_errors` ({field: text}) where it could not be read.
+        value: JSON-like; a table fact (`gpu.devices`) is a list of rows (dicts). In a row a field is a value, or None
+            where the device says that it has no such thing, or named in the row's `_errors` ({field: text}) where it
+            could not be read.
         reason: why it is absent or an error.
         source: the probe source that was asked.
         command: what was run or read on the node, for a person to repeat.

@@ -19,4 +19,6 @@ def data_dir(name: str) -> Path:
     for folder in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"this nodectl has no {name}/ folder beside it: install it again (pip install --force-reinstall nodectl)")
+    raise FileNotFoundError(
+        f"no {name}/ folder belongs to this nodectl: install it again"
+    )
