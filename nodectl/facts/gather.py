@@ -1,0 +1,200 @@
+"""From a transcript to facts: every name that was wanted is in the result, whatever happened on the way.
+
+Three states, and nothing slides from one into another: a source that was not run, was cut or timed out gives errors;
+a parser that raises gives errors for its names (with what it raised) and costs no other source; a name that a parser
+did not speak of is an error, too, never absent by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nodectl.facts import registry as reg
+from nodectl.facts.conform import conform
+from nodectl.facts.registry import Context, FactNameError, FactSpec
+from nodectl.model import Fact, FactState, Node, absent, error, present
+
+if TYPE_CHECKING:
+    from nodectl.probe.transcript import SourceReply, Transcript
+
+_MAX_REASON = 400
+
+
+def gather(transcript: Transcript, wanted: Collection[str], node: Node) -> dict[str, Fact]:
+    """The wanted facts of one node, in the order of `wanted`.
+
+    Args:
+        transcript: what the probe sent.
+        wanted: fact names as checks write them (`driver.version`, `sysctl[vm.swappiness]`, `expect.gpus`). A name that
+            is not declared is an error fact that says so.
+        node: the inventory's node: `expect.KEY` comes from its `expect`.
+
+    Returns:
+        One fact for each name of `wanted`, and no others.
+    """
+    facts: dict[str, Fact] = {}
+    by_source: dict[str, list[str]] = {}
+    specs: dict[str, FactSpec] = {}
+    for name in reg.with_needs(wanted):
+        try:
+            specs[name] = reg.resolve(name)
+        except FactNameError as problem:
+            facts[name] = error(name, str(problem))
+            continue
+        by_source.setdefault(specs[name].source, []).append(name)
+    for name in by_source.pop(reg.INVENTORY, ()):
+        facts[name] = _expectation(name, node)
+    derived = by_source.pop(reg.DERIVED_SOURCE, [])
+    replies = _replies(transcript)
+    for source, names in by_source.items():
+        reply = replies.get(source) if isinstance(replies, Mapping) else None
+        if isinstance(replies, str):
+            facts.update(_all_errors(names, replies, source))
+        else:
+            facts.update(_from_source(source, names, specs, reply, transcript.uid))
+    for name in derived:
+        _derive(name, specs[name], facts)
+    return {name: facts[name] for name in wanted}
+
+
+def _replies(transcript: Transcript) -> Mapping[str, SourceReply] | str:
+    """What the sources said, or why the transcript cannot be read."""
+    try:
+        return transcript.sources
+    except Exception as problem:
+        return f"the transcript cannot be read: {_describe(problem)}"
+
+
+def _describe(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {problem}"[:_MAX_REASON]
+
+
+def _all_errors(names: Iterable[str], reason: str, source: str, **origin: Any) -> dict[str, Fact]:
+    return {name: error(name, reason, source=source, **origin) for name in names}
+
+
+def _expectation(name: str, node: Node) -> Fact:
+    key = name[len(reg.EXPECT_PREFIX) :]
+    origin = {"source": reg.INVENTORY, "command": node.origin}
+    if key in node.expect:
+        return present(name, node.expect[key], **origin)
+    return absent(name, f"the inventory declares no expect.{key} for this node", **origin)
+
+
+def _from_source(
+    source: str, names: list[str], specs: Mapping[str, FactSpec], reply: SourceReply | None, uid: int | None
+) -> dict[str, Fact]:
+    """The facts of one source: exactly one for each of `names`."""
+    trouble = _trouble(source, reply)
+    if reply is None or trouble:
+        return _all_errors(
+            names,
+            trouble,
+            source,
+            command=_command(reply),
+            rc=reply.rc if reply else None,
+            duration_ms=reply.duration_ms if reply else None,
+        )
+    context = Context(keys=_keys(names), uid=uid)
+    said: dict[str, Fact] = {}
+    raised = ""
+    parser = reg.parser_of(source)
+    try:
+        if parser is None:
+            raise LookupError(f"nothing reads the source {source}")
+        for fact in parser(reply, context):
+            said[fact.name] = fact
+    except Exception as problem:
+        raised = f"could not read the answer of {source} ({_describe(problem)})"
+    result = {}
+    for name in names:
+        found = said.get(name) or error(name, raised or f"the probe did not answer for it (source {source})")
+        result[name] = conform(_with_origin(found, source, reply), specs[name])
+    return result
+
+
+def _keys(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The family keys among the names: {family: sorted keys}."""
+    keys: dict[str, list[str]] = {}
+    for name in names:
+        family, key = reg.split_name(name)
+        if key is not None:
+            keys.setdefault(family, []).append(key)
+    return {family: tuple(sorted(found)) for family, found in keys.items()}
+
+
+def _trouble(source: str, reply: SourceReply | None) -> str:
+    """Why nothing of this source can be believed; empty when it answered to its end."""
+    if reply is None:
+        return f"the probe reply holds nothing of the source {source}"
+    if reply.state == "ok":
+        return ""
+    said = {
+        "timeout": f"{source} did not finish in its time on the node",
+        "cut": f"the reply ended before {source} had finished",
+        "missing": f"the source {source} was not run on the node",
+        "too_big": f"{source} sent more than the probe takes",
+    }.get(reply.state, f"{source} ended as {reply.state}")
+    open_section = next((s.name for s in reversed(reply.sections) if s.rc is None), "")
+    where = f", while at: {open_section}" if open_section else ""
+    return said + where + (f" ({reply.note})" if reply.note else "")
+
+
+def _command(reply: SourceReply | None) -> str:
+    """What was read or run, for a fact whose parser did not say it more exactly."""
+    if reply is None:
+        return ""
+    names = [section.name for section in reply.sections]
+    return "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
+
+
+def _with_origin(fact: Fact, source: str, reply: SourceReply) -> Fact:
+    if fact.source and fact.command and fact.duration_ms is not None:
+        return fact
+    return msgspec.structs.replace(
+        fact,
+        source=fact.source or source,
+        command=fact.command or _command(reply),
+        rc=reply.rc if fact.rc is None else fact.rc,
+        duration_ms=reply.duration_ms if fact.duration_ms is None else fact.duration_ms,
+    )
+
+
+def _derive(name: str, spec: FactSpec, facts: dict[str, Fact]) -> Fact:
+    """Computes a derived fact (and first what it needs) into `facts`."""
+    if name in facts:
+        return facts[name]
+    # Stands while its needs are computed: a circle of derivations ends here, as an error.
+    facts[name] = error(name, "derived from itself", source=reg.DERIVED_SOURCE)
+    derivation = reg.derivation_of(name)
+    if derivation is None:
+        facts[name] = error(name, "declared as derived, but nothing derives it", source=reg.DERIVED_SOURCE)
+        return facts[name]
+    needs, compute = derivation
+    values = []
+    for need in needs:
+        fact = facts.get(need) or _derive(need, reg.resolve(need), facts)
+        if fact.state is not FactState.VALUE:
+            facts[name] = Fact(
+                name=name,
+                state=fact.state,
+                reason=f"{need}: {fact.reason}",
+                source=reg.DERIVED_SOURCE,
+                command=fact.command,
+                rc=fact.rc,
+                duration_ms=fact.duration_ms,
+            )
+            return facts[name]
+        values.append(fact.value)
+    command = facts[needs[0]].command if needs else ""
+    try:
+        value = compute(*values)
+        fact = value if isinstance(value, Fact) else present(name, value)
+    except Exception as problem:
+        fact = error(name, f"could not be told from {', '.join(needs)} ({_describe(problem)})")
+    fact = msgspec.structs.replace(fact, name=name, source=reg.DERIVED_SOURCE, command=fact.command or command)
+    facts[name] = conform(fact, spec)
+    return facts[name]
