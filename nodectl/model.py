@@ -149,7 +149,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retrieved: str = ""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What one check says of one node, or of one part of it (`subject`: "GPU 3", "mlx5_0/1")."""
 
     node: str
@@ -176,6 +176,90 @@ class NodeResult(msgspec.Struct, frozen=True, kw_only=True):
     host_key: str = ""
     facts: dict[str, Fact] = msgspec.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A node in a report: what was learnt of it, less its findings, which are the report's `results`."""
+
+    name: str
+    address: str
+    state: NodeState
+    reason: Reason | None
+    started: str
+    duration_ms: int
+    host_key: str
+    facts: dict[str, Fact]
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A check in a report, as it stood in this run (severity after the profile)."""
+
+    id: str
+    title: str
+    area: str
+    severity: Severity
+    why: str
+    sources: tuple[Document, ...]
+    fix: str
+
+
+class Tool(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+
+
+class CatalogueId(msgspec.Struct, frozen=True):
+    version: str
+    digest: str
+
+
+class NodeCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes by the worst that is known of each: failed before unknown before ok."""
+
+    ok: int
+    failed: int
+    unknown: int
+    unreachable: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of a run.
+
+    Attributes:
+        outcomes: (node, check) pairs by their worst outcome, `waived` apart.
+        severities: failed (node, check) pairs by severity, without the waived.
+    """
+
+    nodes: NodeCounts
+    outcomes: dict[str, int]
+    severities: dict[str, int]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Something about the run itself that its reader should know. Level: `info`, `warning` or `error`."""
+
+    level: str
+    text: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """`nodectl.report/1`: one run, complete. Every other format is rendered from this."""
+
+    schema: str
+    report_id: str
+    created: str
+    tool: Tool
+    catalogue: CatalogueId
+    profile: str
+    argv: tuple[str, ...]
+    exit_code: int
+    partial: bool
+    summary: Summary
+    nodes: tuple[NodeReport, ...]
+    checks: tuple[CheckReport, ...]
+    results: tuple[Finding, ...]
+    fleet: tuple[Finding, ...]
+    messages: tuple[Message, ...]
 
 
 def present(name: str, value: Any, **origin: Any) -> Fact:

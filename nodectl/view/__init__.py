@@ -1,0 +1,1 @@
+"""How results are ordered, folded and worded, for every front end. Knows no terminal library."""

@@ -1,0 +1,123 @@
+"""Many findings to few lines: the same thing on many nodes, or on many parts of one, is said once."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from nodectl.inventory.nodeset import fold as fold_nodes
+from nodectl.model import Finding, Outcome, Severity
+
+_NUMBERED = re.compile(r"^(.*?)(\d+)$")
+
+
+class Part(NamedTuple):
+    """One saying about one or more parts of a node: `GPU 0-7`, `off`."""
+
+    subjects: str
+    actual: str
+    reason: str
+    expected: str
+
+
+class NodeGroup(NamedTuple):
+    """Nodes of which exactly the same is to be said."""
+
+    nodes: str
+    count: int
+    parts: tuple[Part, ...]
+
+
+class CheckGroup(NamedTuple):
+    """One check with one outcome: who, and what was found there."""
+
+    check: str
+    outcome: Outcome
+    severity: Severity
+    waived: bool
+    groups: tuple[NodeGroup, ...]
+
+
+class ReasonGroup(NamedTuple):
+    """Checks that could not be told on the same nodes for the same reason."""
+
+    nodes: str
+    count: int
+    reason: str
+    checks: tuple[str, ...]
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key under which gpu9 comes before gpu10."""
+    return tuple((0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", text) if t)
+
+
+def fold_subjects(subjects: Iterable[str]) -> str:
+    """`GPU 0`, `GPU 1`, `GPU 3` as `GPU 0-1,3`; anything else joined with commas."""
+    numbered: dict[str, list[int]] = defaultdict(list)
+    other: list[str] = []
+    for subject in sorted(set(subjects), key=natural):
+        match = _NUMBERED.match(subject)
+        if match and len(match[2]) < 10 and str(int(match[2])) == match[2]:
+            numbered[match[1]].append(int(match[2]))
+        elif subject:
+            other.append(subject)
+    folded = [prefix + _ranges(numbers) for prefix, numbers in numbered.items()]
+    return ", ".join(folded + other)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def by_check(findings: Iterable[Finding]) -> list[CheckGroup]:
+    """Findings grouped by check and outcome, worst first; inside, nodes with identical findings are one group."""
+    grouped: dict[tuple[str, Outcome, Severity, bool], dict[str, list[Finding]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for finding in findings:
+        key = (finding.check, finding.outcome, finding.severity, bool(finding.waived_by))
+        grouped[key][finding.node].append(finding)
+    groups = [
+        CheckGroup(check, outcome, severity, waived, _node_groups(nodes))
+        for (check, outcome, severity, waived), nodes in grouped.items()
+    ]
+    return sorted(
+        groups, key=lambda g: (g.waived, -g.outcome.rank, -g.severity.rank, -sum(n.count for n in g.groups), g.check)
+    )
+
+
+def _node_groups(nodes: dict[str, list[Finding]]) -> tuple[NodeGroup, ...]:
+    same: dict[tuple[Part, ...], list[str]] = defaultdict(list)
+    for node, findings in nodes.items():
+        same[_parts(findings)].append(node)
+    groups = [NodeGroup(fold_nodes(names), len(names), parts) for parts, names in same.items()]
+    return tuple(sorted(groups, key=lambda g: (-g.count, natural(g.nodes))))
+
+
+def _parts(findings: Iterable[Finding]) -> tuple[Part, ...]:
+    subjects: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for finding in findings:
+        subjects[finding.actual, finding.reason, finding.expected].append(finding.subject)
+    parts = [Part(fold_subjects(names), *said) for said, names in subjects.items()]
+    return tuple(sorted(parts, key=lambda p: natural(p.subjects)))
+
+
+def by_reason(findings: Iterable[Finding]) -> list[ReasonGroup]:
+    """Unknown findings grouped by why they are unknown: one missing tool is one line, not forty."""
+    checks: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for finding in findings:
+        checks[finding.node, finding.reason].add(finding.check)
+    nodes: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (node, reason), names in checks.items():
+        nodes[reason, tuple(sorted(names))].append(node)
+    groups = [ReasonGroup(fold_nodes(names), len(names), reason, ids) for (reason, ids), names in nodes.items()]
+    return sorted(groups, key=lambda g: (-g.count * len(g.checks), natural(g.nodes), g.reason))
