@@ -1,0 +1,99 @@
+"""The top of the command line: the list of commands, each imported when it is used, and every error in one place."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from nodectl import __version__
+from nodectl.cli import exit_codes
+
+# name: (module, one line of help): the help is here so that `nodectl --help` imports no command.
+COMMANDS = {
+    "check": ("nodectl.cli.check", "Check nodes against the catalogue and say what is wrong"),
+    "collect": ("nodectl.cli.collect", "Save what the nodes answer, to check it later"),
+    "checks": ("nodectl.cli.checks", "List and explain the checks of the catalogue"),
+    "facts": ("nodectl.cli.facts", "List the facts that checks can ask for, or print those of a node"),
+    "hosts": ("nodectl.cli.hosts", "Print what an inventory resolves to, and how each node would be reached"),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports the module of a command only when that command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name not in COMMANDS and not name.startswith("-"):
+            from nodectl.suggest import did_you_mean
+
+            raise click.UsageError(f'there is no command "{name}"{did_you_mean(name, COMMANDS)}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", message="nodectl %(version)s")
+def cli() -> None:
+    """Health checks for GPU nodes, over SSH, with nothing installed on them.
+
+    First look, without a GPU:   nodectl check --demo
+
+    Your own nodes:              nodectl check --hosts inventory.yaml
+    """
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code, whatever happens."""
+    try:
+        result: Any = cli.main(args=argv, prog_name="nodectl", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return exit_codes.USAGE
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say("nodectl: interrupted")
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`nodectl ... | head`): nothing is wrong. Keep the last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.OK
+    except Exception as exc:
+        return _internal_error(exc)
+    return result if isinstance(result, int) else exit_codes.OK
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _internal_error(exc: Exception) -> int:
+    """A fault of ours: one line for the user, the traceback in a file that can be sent."""
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(exc))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="nodectl-error-", suffix=".txt", delete=False) as file:
+            file.write(f"nodectl {__version__}\n{text}")
+        where = f"the details are in {file.name}; please report it"
+    except OSError:
+        where = f"the details:\n{text}"
+    _say(f"nodectl: internal error: {type(exc).__name__}: {exc}\n{where}")
+    return exit_codes.INTERNAL

@@ -1,0 +1,197 @@
+"""Options that several commands share: which nodes, how to reach them, what to check, how to print."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class Seconds(click.ParamType):
+    """A duration such as `10`, `10s`, `1.5s` or `2m`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip().lower()
+        unit = {"s": 1.0, "m": 60.0}.get(text[-1:], 0.0)
+        try:
+            seconds = float(text[:-1]) * unit if unit else float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds <= 3600:
+            self.fail(f"{value!r} is not a duration: say 10s or 2m (at most 60m)", param, ctx)
+        return seconds
+
+
+class Words(click.ParamType):
+    """`a,b` as a tuple; options of this type may also be repeated."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word for word in (part.strip() for part in str(value).split(",")) if word)
+
+
+def _flat(groups: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple(word for group in groups for word in group)
+
+
+class NodeChoice(msgspec.Struct, frozen=True):
+    """Which nodes, and how to reach them, as said on the command line."""
+
+    hosts: tuple[str, ...]
+    demo: bool
+    node: tuple[str, ...]
+    ssh_config: Path | None
+    host_key: str
+    fanout: int
+    deadline_s: float
+    connect_timeout_s: float
+    sample_s: int
+    sudo: bool
+
+
+class CheckChoice(msgspec.Struct, frozen=True):
+    """Which checks, as said on the command line."""
+
+    profile: str | None
+    only: tuple[str, ...]
+    area: tuple[str, ...]
+    checks_dir: tuple[Path, ...]
+
+
+def node_options(function: F) -> F:
+    """Options that choose nodes; the command gets them as one `nodes: NodeChoice`."""
+
+    @click.option(
+        "-H",
+        "--hosts",
+        multiple=True,
+        envvar="NODECTL_HOSTS",
+        metavar="SPEC",
+        help="Inventory file (YAML, Ansible), node set (gpu[001-128]), [user@]host[:port], localhost, or "
+        "@slurm:PARTITION. May be repeated.  [env: NODECTL_HOSTS]",
+    )
+    @click.option("--demo", is_flag=True, help="The demo fleet: recorded nodes behind a real SSH server on loopback.")
+    @click.option(
+        "-n",
+        "--node",
+        multiple=True,
+        type=Words(),
+        metavar="PATTERN",
+        help="Only these nodes of the inventory: node set, glob, @group or label=value.",
+    )
+    @click.option(
+        "--ssh-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of ~/.ssh/config."
+    )
+    @click.option(
+        "--host-key",
+        type=click.Choice(["strict", "accept-new"]),
+        default="strict",
+        show_default=True,
+        help="What to do with a host key that is not in known_hosts. A changed key is always refused.",
+    )
+    @click.option(
+        "--fanout", type=click.IntRange(1, 512), default=64, show_default=True, help="Nodes at the same time."
+    )
+    @click.option("--deadline", type=Seconds(), default="60s", show_default=True, help="For one node, all in all.")
+    @click.option("--connect-timeout", type=Seconds(), default="10s", show_default=True, help="To get in.")
+    @click.option(
+        "--sample",
+        type=Seconds(),
+        default="1s",
+        show_default=True,
+        help="Between the two readings of counters from which rates are made.",
+    )
+    @click.option(
+        "--sudo/--no-sudo",
+        default=True,
+        show_default=True,
+        help="Use `sudo -n` for the few reads that need root, where the login is not root.",
+    )
+    @functools.wraps(function)
+    def wrapper(
+        *,
+        hosts: tuple[str, ...],
+        demo: bool,
+        node: tuple[tuple[str, ...], ...],
+        ssh_config: Path | None,
+        host_key: str,
+        fanout: int,
+        deadline: float,
+        connect_timeout: float,
+        sample: float,
+        sudo: bool,
+        **rest: Any,
+    ) -> Any:
+        choice = NodeChoice(
+            hosts,
+            demo,
+            _flat(node),
+            ssh_config,
+            host_key,
+            fanout,
+            deadline,
+            connect_timeout,
+            max(1, round(sample)),
+            sudo,
+        )
+        return function(nodes=choice, **rest)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def check_options(function: F) -> F:
+    """Options that choose checks; the command gets them as one `checks: CheckChoice`."""
+
+    @click.option(
+        "-p",
+        "--profile",
+        metavar="NAME",
+        help="Profile of the catalogue (nodectl checks profiles).  [default: the inventory's, or default]",
+    )
+    @click.option("--only", multiple=True, type=Words(), metavar="ID", help="Only these checks.")
+    @click.option("--area", multiple=True, type=Words(), metavar="AREA", help="Only these areas (driver, gpu, ...).")
+    @click.option(
+        "--checks",
+        "checks_dir",
+        multiple=True,
+        type=EXISTING_DIR,
+        help="A directory with checks, tables and profiles of your own.",
+    )
+    @functools.wraps(function)
+    def wrapper(
+        *,
+        profile: str | None,
+        only: tuple[tuple[str, ...], ...],
+        area: tuple[tuple[str, ...], ...],
+        checks_dir: tuple[Path, ...],
+        **rest: Any,
+    ) -> Any:
+        return function(checks=CheckChoice(profile, _flat(only), _flat(area), checks_dir), **rest)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def colour_option(function: F) -> F:
+    return click.option(
+        "--color",
+        "colour",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        show_default=True,
+        help="auto: on a terminal, unless NO_COLOR is set.",
+    )(function)
