@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from nodectl.probe.transcript import SourceReply
 
 # A builder of facts adds the name of their own module here (sorted), as soon as it imports without error.
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = (
+    "cuda",
+    "nvidia_driver",
+    "nvidia_nvlink",
+    "nvidia_smi",
+    "nvidia_topo",
+    "nvidia_userspace",
+    "pci",
+    "pcie_aer",
+)
 
 TYPES = ("str", "int", "float", "bool", "version", "list", "row", "rows", "any")
 INVENTORY = "inventory"

@@ -1,0 +1,27 @@
+# source: gpu_pci
+# about: GPUs, NVSwitches and Mellanox NICs on the PCI bus, as sysfs has them, with or without a driver
+# timeout: 15
+# lane: slow
+# root: no
+
+# Vendor and class come from the kernel's memory. The link files below read the device itself, which may hang on a
+# dead one; only devices that matter are asked.
+pci_found=
+pci_virtual=
+for pci_dir in /sys/bus/pci/devices/*; do
+  read -r pci_vendor 2>/dev/null <"$pci_dir/vendor" || continue
+  case $pci_vendor in 0x10de | 0x15b3) ;; *) continue ;; esac
+  read -r pci_class 2>/dev/null <"$pci_dir/class" || continue
+  case $pci_vendor-$pci_class in
+  0x10de-0x0300* | 0x10de-0x0302* | 0x10de-0x0680* | 0x15b3-0x02*) ;;
+  *) continue ;;
+  esac
+  pci_found="$pci_found $pci_dir/uevent $pci_dir/numa_node $pci_dir/current_link_speed $pci_dir/max_link_speed"
+  pci_found="$pci_found $pci_dir/current_link_width $pci_dir/max_link_width $pci_dir/enable"
+  [ -e "$pci_dir/physfn" ] && pci_virtual="$pci_virtual ${pci_dir##*/}"
+done
+
+nd_cmd ls -d /sys/bus/pci/devices
+nd_text 'virtual functions' "$pci_virtual"
+# shellcheck disable=SC2086 # a list of paths without blanks
+[ -z "$pci_found" ] || nd_grep $pci_found
