@@ -1,0 +1,132 @@
+"""Which distribution a node runs: `os.*`, from os-release(5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from nodectl.facts.reading import CannotTell, NotThere, Reading, told
+from nodectl.facts.registry import Context, FactSpec
+from nodectl.model import Fact
+
+if TYPE_CHECKING:
+    from nodectl.probe.transcript import SourceReply
+
+_PATHS = ("/etc/os-release", "/usr/lib/os-release")
+_LINE = re.compile(r"\s*([A-Z][A-Z0-9_]*)=(.*)")
+
+# What decides how a node is mended. Amazon Linux calls itself like Fedora but has package names and repositories of
+# its own; COS, Talos and CoreOS are images that have no family here: `other`.
+_FAMILY_BY_ID = {
+    "amzn": "amazon",
+    "bottlerocket": "bottlerocket",
+    "flatcar": "flatcar",
+    "debian": "debian",
+    "ubuntu": "debian",
+    "rhel": "rhel",
+    "centos": "rhel",
+    "fedora": "rhel",
+    "rocky": "rhel",
+    "almalinux": "rhel",
+    "ol": "rhel",
+    "suse": "suse",
+    "sles": "suse",
+    "opensuse": "suse",
+}
+_IMAGE_IDS = (
+    "flatcar",
+    "bottlerocket",
+    "cos",
+    "talos",
+    "rhcos",
+    "sle-micro",
+    "sl-micro",
+    "suse-microos",
+    "opensuse-microos",
+)
+_IMAGE_VARIANTS = ("coreos", "silverblue", "iot", "snappy")
+
+FACTS = (
+    FactSpec(name="os.id", type="str", about="ID of os-release, e.g. ubuntu, rocky, sles", source="os_release"),
+    FactSpec(
+        name="os.version_id",
+        type="str",
+        about="VERSION_ID of os-release, e.g. 24.04; rolling releases have none",
+        source="os_release",
+    ),
+    FactSpec(name="os.pretty_name", type="str", about="PRETTY_NAME of os-release, for people", source="os_release"),
+    FactSpec(
+        name="os.family",
+        type="str",
+        about="debian, rhel, suse, flatcar, bottlerocket, amazon or other: how packages and files are managed",
+        source="os_release",
+    ),
+    FactSpec(
+        name="os.image_based",
+        type="bool",
+        about="The root is an image, replaced as a whole (Flatcar, Bottlerocket, COS, SLE Micro, ostree systems)",
+        source="os_release",
+    ),
+)
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """The assignments of an os-release file; shell quoting undone, lines that are none skipped."""
+    values = {}
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line)
+        if match:
+            values[match[1]] = _unquoted(match[2].strip())
+    return values
+
+
+def _unquoted(text: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        inner = text[1:-1]
+        return re.sub(r"\\([\"$`\\])", r"\1", inner) if text[0] == '"' else inner
+    return text
+
+
+def family(values: dict[str, str]) -> str:
+    """The family by ID, else by the first known word of ID_LIKE, else `other`."""
+    own = values.get("ID", "")
+    if own in _FAMILY_BY_ID:
+        return _FAMILY_BY_ID[own]
+    for like in values.get("ID_LIKE", "").split():
+        if like in _FAMILY_BY_ID:
+            return _FAMILY_BY_ID[like]
+    return "other"
+
+
+def _image_based(values: dict[str, str], reading: Reading) -> bool:
+    if values.get("ID", "") in _IMAGE_IDS or values.get("VARIANT_ID", "") in _IMAGE_VARIANTS:
+        return True
+    return reading.text("ostree").strip() == "yes"
+
+
+def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
+    """The facts of the source `os_release`."""
+    reading = Reading(reply)
+    path = next((path for path in _PATHS if reading.has("file", path)), _PATHS[0])
+
+    def values() -> dict[str, str]:
+        found = parse_os_release(reading.file(path))
+        if not {"ID", "NAME", "PRETTY_NAME", "VERSION_ID"} & found.keys():
+            raise CannotTell(f"{path} holds no ID and no NAME")
+        return found
+
+    def value(key: str) -> str:
+        found = values().get(key, "")
+        if not found:
+            raise NotThere(f"{path} has no {key}")
+        return found
+
+    yield told("os.id", lambda: value("ID"), path)
+    yield told("os.version_id", lambda: value("VERSION_ID"), path)
+    yield told("os.pretty_name", lambda: value("PRETTY_NAME"), path)
+    yield told("os.family", lambda: family(values()), path)
+    yield told("os.image_based", lambda: _image_based(values(), reading), path)
+
+
+SOURCES = {"os_release": parse}

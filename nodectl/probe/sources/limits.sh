@@ -1,0 +1,7 @@
+# source: limits
+# about: resource limits of the session that asks
+# timeout: 5
+# lane: fast
+# root: no
+[ -d /proc/self ] || nd_text 'not mounted' /proc
+nd_file /proc/self/limits

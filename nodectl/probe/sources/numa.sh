@@ -1,0 +1,8 @@
+# source: numa
+# about: NUMA nodes with their CPUs and memory
+# timeout: 5
+# lane: fast
+# root: no
+[ -d /sys/kernel ] || nd_text 'not mounted' /sys
+nd_grep /sys/devices/system/node/node[0-9]*/cpulist
+nd_cmd_as 'numa memory' grep -aH MemTotal /sys/devices/system/node/node[0-9]*/meminfo
