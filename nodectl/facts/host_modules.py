@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nodectl.facts.reading import CannotTell, NotThere, Reading, command_trouble, told
+from nodectl.facts.reading import CannotTell, NotThere, Reading, told
 from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LOADED = "/proc/modules"
 _TOTAL = "nd_total "
 _RC = "nd_rc "
+_NO_FOLDER = "no modules folder"
 _BUILTIN = "(builtin)"
 
 FACTS = (
@@ -69,7 +70,16 @@ def _under(name: str) -> str:
 
 
 def _loaded(reading: Reading) -> dict[str, list[str]]:
-    """The asked lines of /proc/modules: {name: [name, size, refcount, users, state, address, (taints)]}."""
+    """The asked lines of /proc/modules: {name: [name, size, refcount, users, state, address, (taints)]}.
+
+    A kernel that was built without modules has no such file: nothing is loaded there.
+    """
+    section = reading.reply.find("cmd", _LOADED)
+    if section is not None and section.rc and "No such file" in section.stderr:
+        trouble = reading.not_there(_LOADED)
+        if isinstance(trouble, CannotTell):
+            raise trouble
+        return {}
     lines = reading.command(_LOADED).splitlines()
     if not lines or not lines[-1].startswith(_TOTAL):
         raise CannotTell("/proc/modules was not read to its end")
@@ -101,9 +111,11 @@ def _modinfo(reading: Reading, name: str) -> dict[str, str]:
         return values
     if rc == "127":
         raise CannotTell("modinfo not found on the node")
+    if reading.has("text", _NO_FOLDER):
+        raise CannotTell(f"there is no {reading.text(_NO_FOLDER).strip()} to look in")
     if re.search(r"\bnot found\.?\s*$|can't find module", section.stderr, re.MULTILINE):
         raise NotThere(f"modinfo finds no module {name} for the running kernel")
-    raise CannotTell(command_trouble(section))
+    raise CannotTell(f"modinfo {name} failed (rc {rc}): {section.stderr:.200}")
 
 
 def _sysfs(reading: Reading, name: str, file: str) -> str | None:

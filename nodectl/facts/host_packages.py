@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DPKG = "dpkg-query"
 _RPM = "rpm -qa"
+_RPM_OWN = "rpm -q --qf %{NAME} rpm"
 _HELD = "dpkg-query -W"
 _NONE = "no package manager"
 _LOCK_LISTS = ("/etc/dnf/plugins/versionlock.list", "/etc/yum/pluginconf.d/versionlock.list")
@@ -145,6 +146,8 @@ def _held_dpkg(reading: Reading) -> list[str]:
 
 
 def _held_rpm(reading: Reading) -> list[str]:
+    if reading.command(_RPM_OWN).strip() != "rpm":
+        raise CannotTell("the database of rpm does not know rpm itself: it does not describe this node")
     held: set[str] = set()
     for path in (*_LOCK_LISTS, _LOCK_TOML, _LOCK_ZYPP):
         try:

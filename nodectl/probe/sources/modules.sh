@@ -5,7 +5,10 @@
 # root: no
 # args: module
 # Decompressing a large module for modinfo takes a while: hence a lane of its own.
+[ -d /proc/self ] || nd_text 'not mounted' /proc
 [ -d /sys/module ] || nd_text 'not mounted' /sys
+mo_dir=/lib/modules/$(uname -r)
+[ -d "$mo_dir" ] || nd_text 'no modules folder' "$mo_dir"
 mo_loaded() {
     awk 'BEGIN {
         for (i = 2; i < ARGC; i++) { gsub(/-/, "_", ARGV[i]); want[ARGV[i]] = 1; ARGV[i] = "" }

@@ -9,6 +9,7 @@ ph_dpkg() {
 if nd_have dpkg-query && [ -s /var/lib/dpkg/status ]; then
     nd_cmd_as 'dpkg-query -W' ph_dpkg
 elif nd_have rpm; then
+    nd_cmd rpm -q --qf '%{NAME}' rpm
     nd_file /etc/dnf/plugins/versionlock.list /etc/yum/pluginconf.d/versionlock.list /etc/dnf/versionlock.toml /etc/zypp/locks
 else
     nd_text 'no package manager' 'neither dpkg-query nor rpm'

@@ -25,9 +25,12 @@ sc_path() {
     done
 }
 [ -e /proc/sys/kernel/osrelease ] || nd_text 'not mounted' /proc
-sc_n=$#
+sc_n=$# sc_seen=' '
 for sc_key; do
     sc_path "$sc_key"
+    # Two keys may mean one file, and its lines must not come twice.
+    case $sc_seen in *" $sc_out "*) continue ;; esac
+    sc_seen=$sc_seen$sc_out' '
     set -- "$@" "/proc/sys/$sc_out"
 done
 shift "$sc_n"
