@@ -1,0 +1,8 @@
+"""`python -m nodectl.catalogue [DIR …]` is nodectl.engine.lint, which joins catalogue and facts and so stands above both."""
+
+from __future__ import annotations
+
+import runpy
+
+if __name__ == "__main__":
+    runpy.run_module("nodectl.engine.lint", run_name="__main__")

@@ -1,0 +1,1 @@
+"""The engine: facts held against the catalogue give findings."""
