@@ -131,7 +131,7 @@ def _trouble(source: str, reply: SourceReply | None) -> str:
     if reply is None:
         return f"the probe reply holds nothing of the source {source}"
     if reply.state == "ok":
-        return ""
+        return _half(source, reply)
     said = {
         "timeout": f"{source} did not finish in its time on the node",
         "cut": f"the reply ended before {source} had finished",
@@ -141,6 +141,29 @@ def _trouble(source: str, reply: SourceReply | None) -> str:
     open_section = next((s.name for s in reversed(reply.sections) if s.rc is None), "")
     where = f", while at: {open_section}" if open_section else ""
     return said + where + (f" ({reply.note})" if reply.note else "")
+
+
+def _half(source: str, reply: SourceReply) -> str:
+    """Why a source that is over may still not have said all; empty when it has.
+
+    A status above 128 is that of a process that a signal ended, unless it is only what the last command ended with.
+    """
+    unended = next((section.name for section in reply.sections if section.rc is None), None)
+    if unended is not None:
+        return f"part of the answer of {source} was lost, at: {unended}"
+    binary = next((section.name for section in reply.sections if _is_binary(section.text)), None)
+    if binary is not None:
+        return f"{source} answered with binary data where text belongs, at: {binary}"
+    if reply.rc is not None and reply.rc > 128 and not (reply.sections and reply.sections[-1].rc == reply.rc):
+        return f"{source} was killed on the node (status {reply.rc})"
+    return ""
+
+
+def _is_binary(text: str) -> bool:
+    """Whether an eighth or more of a text is what `clean` makes of bytes that are no text."""
+    if text.isascii() and "\\x" not in text:
+        return False
+    return 8 * (4 * text.count("\\x") + text.count("\ufffd")) > len(text)
 
 
 def _command(reply: SourceReply | None) -> str:

@@ -102,7 +102,10 @@ def family(values: dict[str, str]) -> str:
 def _image_based(values: dict[str, str], reading: Reading) -> bool:
     if values.get("ID", "") in _IMAGE_IDS or values.get("VARIANT_ID", "") in _IMAGE_VARIANTS:
         return True
-    return reading.text("ostree").strip() == "yes"
+    ostree = reading.text("ostree").strip()
+    if ostree not in ("yes", "no"):
+        raise CannotTell("the probe did not say whether ostree started this system")
+    return ostree == "yes"
 
 
 def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:

@@ -105,7 +105,11 @@ def _container(reading: Reading) -> str:
     if re.fullmatch(r"[a-z0-9-]{2,30}", said):
         return said
     if reading.has("text", "container file"):
-        return "podman" if "containerenv" in reading.text("container file") else "docker"
+        marks = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
+        mark = reading.text("container file").strip()
+        if mark not in marks:
+            raise CannotTell(f"not the mark of a container: {mark!r:.60}")
+        return marks[mark]
     raise CannotTell("no systemd-detect-virt, and no container left its mark")
 
 
@@ -160,7 +164,10 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
 
 
 def _secure_boot(reading: Reading) -> bool:
-    if reading.text("efi").strip() != "yes":
+    efi = reading.text("efi").strip()
+    if efi not in ("yes", "no"):
+        raise CannotTell("the probe did not say whether there is EFI firmware")
+    if efi == "no":
         raise reading.not_there("/sys/firmware/efi", "the machine was not started by EFI firmware")
     value = reading.command("SecureBoot").strip()
     if value in ("0", "1"):
