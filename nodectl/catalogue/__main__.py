@@ -1,4 +1,4 @@
-"""`python -m nodectl.catalogue [DIR …]` is nodectl.engine.lint, which joins catalogue and facts and so stands above both."""
+"""`python -m nodectl.catalogue [DIR …]` is nodectl.engine.lint, which stands above catalogue and facts."""
 
 from __future__ import annotations
 

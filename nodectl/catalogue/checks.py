@@ -49,7 +49,7 @@ RESERVED_AREAS = ("waiver", "fleet")
 
 _MAX_TITLE = 100
 _MAX_WHY = 500
-_ID = re.compile(r"[a-z][a-z0-9]*\.[a-z0-9][a-z0-9_]*\Z")
+_ID = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9][a-z0-9_]*\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _NO_STATE = re.compile(r"(check|ensure|verify|make sure|confirm|test)\b", re.IGNORECASE)
 

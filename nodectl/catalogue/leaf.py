@@ -247,8 +247,6 @@ class _LeafCompiler:
 
     def _check_compare(self, operator: str, operand: Operand, kind: str) -> None:
         if not isinstance(operand, Literal):
-            if operator == "is":
-                self.place.say("`is` takes true or false: use eq for a parameter, fact or table")
             return
         if operator == "is" and not isinstance(operand.value, bool):
             self.place.say(f"true or false is wanted, not {describe(operand.value)}")

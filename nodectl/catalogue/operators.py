@@ -273,7 +273,7 @@ class Matches(_Leaf):
 
     def __init__(self, subject: Operand, pattern: str, if_absent: Truth, wording: Wording) -> None:
         super().__init__(subject, if_absent, wording)
-        self._pattern = re.compile(pattern)
+        self._pattern = re.compile(pattern, re.DOTALL)
 
     def _judge(self, context: Context) -> tuple[Truth, Any, str]:
         raw = self._subject.get(context)

@@ -3,8 +3,8 @@
 Python's engine backtracks, and the text that is matched comes from a node. So only expressions whose cost is bounded
 are taken: at most 200 characters; no back references or look-around; nothing that repeats may stand inside another
 repeat (`(a+)*`); no choice inside an unbounded repeat (`(a|ab)*`); at most two unbounded repeats of a wide class
-(`.`, `[^x]`, `\\S`, `\\D`, `\\W`) and eight in all. With text of at most 4096 characters the worst that is left takes
-a fraction of a second.
+(`.`, `[^x]`, `\\S`, `\\D`, `\\W`) and eight in all, where `.*` at the end takes all that is left and is free. With
+text of at most 4096 characters the worst that is left takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ MAX_LENGTH = 200
 _MAX_REPEATS = 8
 _MAX_WIDE_REPEATS = 2
 _REPEAT = re.compile(r"[*+?]|\{[0-9]*,?[0-9]*\}")
+_FREE_TAIL = re.compile(r"(?<!\\)\.[*+][)?]*\Z")
 _WIDE_ESCAPES = frozenset("SDW")
 
 
@@ -63,6 +64,8 @@ class _Scan:
                     "a repeat of something that repeats or has choices can take for ever on hostile text: "
                     "write it without the inner repeat"
                 )
+        if _FREE_TAIL.search(self.pattern):
+            self.wide_repeats -= 1
         if self.repeats > _MAX_REPEATS or self.wide_repeats > _MAX_WIDE_REPEATS:
             return (
                 f"too many unbounded repeats: at most {_MAX_WIDE_REPEATS} of a wide class such as .* "
