@@ -44,6 +44,7 @@ MODULES: tuple[str, ...] = (
     "host_services",
     "host_sysctl",
     "host_virt",
+    "logs",
     "nvidia_driver",
     "nvidia_nvlink",
     "nvidia_smi",
