@@ -3,7 +3,8 @@ r"""The sources as files, and the one script that a node is given."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from nodectl.suggest import did_you_mean
 
 _HERE = Path(__file__).resolve().parent
 SOURCES_DIR = _HERE / "sources"
+
+HEADER = "# nodectl-probe/1"
+# A source of 4 MiB is broken; the reader has the same limit.
+SOURCE_CAP_BYTES = 4 * 1024 * 1024
+# Fast sources take milliseconds. When a file system hangs under several of them, the others still get their turn, up to
+# this many seconds; the rest is left out.
+FAST_LANE_BUDGET_S = 20
+# From the end of a source's time to where the node leaves it behind: TERM, KILL 2 s later, then the guard's own clock.
+GRACE_S = 6
+# For the node to start the script.
+START_S = 5
 
 _KEYS = ("source", "about", "timeout", "lane", "root", "args", "sample")
 _REQUIRED = ("source", "about", "timeout", "lane", "root")
@@ -130,4 +142,92 @@ def _body(path: Path, lines: list[str]) -> str:
 @cache
 def prelude() -> str:
     """The functions that every source may call, as they are sent."""
-    return _body(_HERE / "prelude.sh", (_HERE / "prelude.sh").read_text(encoding="utf-8").split("\n"))
+    return _shipped("prelude.sh")
+
+
+@cache
+def _shipped(name: str) -> str:
+    path = _HERE / name
+    return _body(path, path.read_text(encoding="utf-8").split("\n"))
+
+
+def compose(
+    sources: Mapping[str, Sequence[str]],
+    *,
+    nonce: str,
+    sample_s: int = 1,
+    sudo: bool = True,
+    specs: Mapping[str, SourceSpec] | None = None,
+) -> bytes:
+    """The script that a node is given on stdin of `sh`: one function, called on its last line.
+
+    Args:
+        sources: names of sources, with the arguments of each; what is in the fast lane runs in this order.
+        nonce: hexadecimal digits, new for every node and run; what the node's data cannot contain.
+        sample_s: seconds between the two readings of a `sample` source.
+        sudo: whether sources that need root may try `sudo -n` when the login is not root.
+        specs: instead of the sources that nodectl has.
+
+    Raises:
+        ValueError: an unknown source, or a nonce or an argument that cannot be sent.
+    """
+    if not re.fullmatch(r"[0-9a-f]{8,64}", nonce):
+        raise ValueError("a nonce is 8 to 64 hexadecimal digits")
+    chosen = _chosen(sources, specs)
+    lanes = _lanes(chosen)
+    names = ",".join(sources)
+    lines = [
+        f"{HEADER} nonce={nonce} sources={names}",
+        "nd_probe() {",
+        f"ND_NONCE={nonce} ND_SAMPLE_S={int(sample_s)} nd_sudo={'yes' if sudo else 'no'} nd_cap={SOURCE_CAP_BYTES}",
+        f"nd_budget={FAST_LANE_BUDGET_S} nd_limit={_deadline_s(chosen, sample_s)} nd_lanes={len(lanes)}",
+        f"nd_names={names}",
+        f"nd_prelude={shlex.quote(prelude())}",
+        f"nd_ticker={shlex.quote(_shipped('ticker.sh'))}",
+        f"nd_guard={shlex.quote(_shipped('guard.sh'))}",
+    ]
+    lines += [f"nd_body_{spec.name}={shlex.quote(spec.body)}" for spec in chosen]
+    for number, lane in enumerate(lanes):
+        calls = [_call(spec, sources[spec.name], sample_s) for spec in lane]
+        lines += [f"nd_lane_{number}() {{", *calls, "}"]
+    lines += [_shipped("frame.sh") + "nd_main", "}", "nd_probe", ""]
+    return "\n".join(lines).encode()
+
+
+def probe_deadline_s(sources: Iterable[str], *, sample_s: int = 1) -> int:
+    """The longest that a node may take over these sources, in seconds, when everything on it hangs."""
+    return _deadline_s(_chosen(sources, None), sample_s)
+
+
+def _chosen(sources: Iterable[str], specs: Mapping[str, SourceSpec] | None) -> list[SourceSpec]:
+    known = load_sources() if specs is None else specs
+    for name in sources:
+        if name not in known:
+            raise ValueError(f'no source "{name}"{did_you_mean(name, known)}')
+    return [known[name] for name in sources]
+
+
+def _lanes(chosen: Sequence[SourceSpec]) -> list[list[SourceSpec]]:
+    """The slow ones begin first, each in a lane of its own; the fast ones share the last lane."""
+    fast = [spec for spec in chosen if spec.lane == "fast"]
+    slow = [[spec] for spec in chosen if spec.lane == "slow"]
+    return [*slow, fast] if fast else slow
+
+
+def _timeout_s(spec: SourceSpec, sample_s: int) -> int:
+    return spec.timeout_s + (sample_s if spec.sample else 0)
+
+
+def _deadline_s(chosen: Sequence[SourceSpec], sample_s: int) -> int:
+    limits = [0]
+    for lane in _lanes(chosen):
+        each = [_timeout_s(spec, sample_s) + GRACE_S for spec in lane]
+        limits.append(min(sum(each), FAST_LANE_BUDGET_S + max(each)) if len(lane) > 1 else sum(each))
+    return max(limits) + START_S
+
+
+def _call(spec: SourceSpec, args: Sequence[str], sample_s: int) -> str:
+    for arg in args:
+        if not arg.isprintable():
+            raise ValueError(f"{spec.name}: an argument has characters that cannot be sent: {arg!a}")
+    return " ".join(["nd_one", spec.name, str(_timeout_s(spec, sample_s)), *map(shlex.quote, args)])

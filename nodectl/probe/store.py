@@ -1,119 +1,63 @@
-"""Transcripts on disk: one file a node, written whole or not at all, readable by its owner only."""
+"""A folder of transcripts, as `nodectl collect` fills it and `nodectl check --from` reads it."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
 import os
-import re
-import secrets
-import stat
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from nodectl.model import TRANSCRIPT_SCHEMA
-
-SUFFIX = ".ndt"
-AGAIN = "collect it again with `nodectl collect`"
-
-_MAX_FILE_BYTES = 64 * 1024 * 1024
-_MAX_META_BYTES = 64 * 1024
-_MAX_NAME_BYTES = 180
+from nodectl.probe.files import SUFFIX, TranscriptReadError, TranscriptWriteError
+from nodectl.probe.transcript import Transcript
 
 
-class TranscriptWriteError(Exception):
-    """A transcript could not be saved: which, why, and what to do."""
-
-
-class TranscriptReadError(Exception):
-    """A file is not a transcript that can be used: which, why, and what to do."""
-
-
-def file_name(node: str) -> str:
-    """`NODE.ndt`; odd characters become %XX, so two nodes never share a file and none leaves its folder."""
-
-    def escaped(match: re.Match[str]) -> str:
-        return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
-
-    name = re.sub(r"[^A-Za-z0-9._-]|^[.-]", escaped, node) or "%"
-    if len(name) > _MAX_NAME_BYTES:
-        digest = hashlib.sha256(node.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        name = f"{name[: _MAX_NAME_BYTES - 26]}~{digest}"
-    return name + SUFFIX
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes beside `path` first and then renames, so that nobody ever sees half a file.
+class TranscriptStore:
+    """Saves transcripts, one file a node. The folder is made, for its owner only, if it is not there.
 
     Raises:
-        TranscriptWriteError: anything that the system refuses.
+        TranscriptWriteError: the folder cannot be made.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        # O_EXCL never follows a link, and the rename replaces a link instead of writing through it.
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        hint = {
-            errno.ENOSPC: "free some space, or name another folder",
-            errno.EDQUOT: "your quota is used up: free some space, or name another folder",
-            errno.ENOENT: "make the folder first",
-        }.get(error.errno or 0, "check the folder's owner and mode, or name another one")
-        raise TranscriptWriteError(f"{path}: could not be written: {os.strerror(error.errno or 0)}; {hint}") from error
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            text = f"{folder}: the folder could not be made: {os.strerror(error.errno or 0)}; name another one"
+            raise TranscriptWriteError(text) from error
+
+    def save(self, transcript: Transcript) -> Path:
+        """Gives the file's path.
+
+        Raises:
+            TranscriptWriteError: disk full, no permission, ...
+        """
+        return transcript.save(self._folder)
 
 
-def read_file(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The facts of the first line, and the reply.
+def read_folder(folder: Path) -> tuple[list[Transcript], list[str]]:
+    """Every transcript of a folder (or the one in a file), in the order of the file names.
+
+    A file that cannot be used becomes a line in the second list, and does not spoil the others; so does a node that
+    two files speak of, of which the later one is kept.
 
     Raises:
-        TranscriptReadError: not there, not a transcript, of another version, or cut.
+        TranscriptReadError: the folder itself cannot be read.
     """
-    data = _bytes_of(path)
-    head, newline, wire = data.partition(b"\n")
     try:
-        meta = msgspec.json.decode(head) if newline and len(head) <= _MAX_META_BYTES else None
-    except (msgspec.DecodeError, RecursionError):
-        meta = None
-    schema = meta.pop("schema", None) if isinstance(meta, dict) else None
-    if not isinstance(meta, dict) or not isinstance(schema, str):
-        raise TranscriptReadError(f"{path}: not a transcript of nodectl (its first line is no JSON header); {AGAIN}")
-    if schema != TRANSCRIPT_SCHEMA:
-        raise TranscriptReadError(
-            f"{path}: written as {schema[:60]!a}, this nodectl reads {TRANSCRIPT_SCHEMA}; "
-            "use the nodectl that wrote it, or collect it again"
-        )
-    size = meta.pop("wire_bytes", None)
-    if not isinstance(size, int) or len(wire) < size:
-        raise TranscriptReadError(f"{path}: cut short: {len(wire)} of {size} bytes of the reply are there; {AGAIN}")
-    meta.pop("probe_version", None)
-    meta.pop("uid", None)
-    return meta, wire
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        # O_NONBLOCK: opening a fifo would wait for a writer for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise TranscriptReadError(
-                    f"{path}: not a plain file; name a transcript (NODE{SUFFIX}) or a folder of them"
-                )
-            if about.st_size > _MAX_FILE_BYTES:
-                raise TranscriptReadError(f"{path}: {about.st_size >> 20} MiB is too big for a transcript; {AGAIN}")
-            return file.read(_MAX_FILE_BYTES)
+        paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else [folder]
     except OSError as error:
-        raise TranscriptReadError(f"{path}: could not be read: {os.strerror(error.errno or 0)}") from error
+        raise TranscriptReadError(f"{folder}: could not be read: {os.strerror(error.errno or 0)}") from error
+    found: dict[str, Transcript] = {}
+    problems = []
+    for path in paths:
+        try:
+            transcript = Transcript.load(path)
+        except TranscriptReadError as error:
+            problems.append(str(error))
+            continue
+        earlier = found.get(transcript.node)
+        if earlier is not None:
+            problems.append(f"{path}: a second transcript of {transcript.node}; the later one of the two is used")
+            if earlier.started > transcript.started:
+                continue
+        found[transcript.node] = transcript
+    return list(found.values()), problems

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nodectl.model import TRANSCRIPT_SCHEMA, Reason
-from nodectl.probe import store
+from nodectl.model import Node, Reason
+from nodectl.probe import files
 from nodectl.probe import wire as framed
-from nodectl.probe.clean import clean, clean_line
-from nodectl.probe.store import TranscriptReadError, TranscriptWriteError, file_name
+from nodectl.probe.files import TranscriptReadError, TranscriptWriteError, file_name
+from nodectl.probe.reply import Section, SourceReply, source_reply
+
+if TYPE_CHECKING:
+    from nodectl.probe.framing import FrameReader
+    from nodectl.transport.base import Reply
 
 __all__ = [
     "Section",
@@ -25,60 +30,6 @@ __all__ = [
     "write_transcript",
 ]
 
-MAX_SOURCE_BYTES = 4 * 1024 * 1024
-MAX_SECTIONS = 4096
-
-# What `timeout` and a shell say of a process that was ended by TERM or KILL.
-_KILLED = frozenset((124, 137, 143))
-
-
-class Section(msgspec.Struct, frozen=True):
-    """One file or command of a source. Its texts went through `clean`.
-
-    Attributes:
-        kind: `file`, `cmd`, `grep` or `text`.
-        name: the path, or the command line (without `sudo -n`), on one line.
-        text: content or stdout, with or without a final newline, as the node had it.
-        stderr: at most 50 lines, each ended by a newline.
-        rc: exit status; None when the reply was cut before the section's end.
-    """
-
-    kind: str
-    name: str
-    text: str = ""
-    stderr: str = ""
-    rc: int | None = 0
-
-
-class SourceReply(msgspec.Struct, frozen=True):
-    """What came of one source.
-
-    Attributes:
-        state: `ok` (it ran to its end, whatever it found), `timeout` (it hung, or was never reached because another
-            one did), `cut` (the connection ended first), `missing` (it was not asked), `too_big`.
-        rc: exit status of the source itself.
-        duration_ms: on the node's own clock, which ticks in 10 ms.
-        note: why it is not ok, or what it said outside of its sections.
-    """
-
-    source: str
-    state: str = "ok"
-    sections: tuple[Section, ...] = ()
-    rc: int | None = 0
-    duration_ms: int | None = None
-    note: str = ""
-
-    def find(self, kind: str, name: str) -> Section | None:
-        """The first section of that kind and exact name."""
-        return next((one for one in self.sections if one.kind == kind and one.name == name), None)
-
-    def first(self, prefix: str) -> Section | None:
-        """The first section whose name begins so."""
-        return next((one for one in self.sections if one.name.startswith(prefix)), None)
-
-    def of_kind(self, kind: str) -> tuple[Section, ...]:
-        return tuple(one for one in self.sections if one.kind == kind)
-
 
 class Transcript(msgspec.Struct, kw_only=True, dict=True):
     """One node's reply with what is known about how it came.
@@ -87,10 +38,12 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
         started: RFC 3339 UTC.
         host_key: `ssh-ed25519 SHA256:...`, empty where there is none.
         nonce: what marks the control lines of `wire`.
-        ending: `complete`; `eof` (the reply ended early); `gave_up` (what was left would not come); `too_big`;
-            `no_start` (the probe did not run at all).
+        ending: `complete`; `eof` (the reply ended early); `gave_up` (what was left hung on the node); `timed_out` (the
+            node's time was up); `too_big`; `no_start` (the probe did not run at all).
         reason: why the reply is not whole or not there, for a person.
+        wanted: the sources that were asked for; empty means those that the node's start line names.
         note: what the node printed before the probe (a message of the day, a noisy profile).
+        declared: what the inventory said that the node should be (`profile`, `groups`, `labels`, `expect`).
         wire: the reply as it came, from its start line on, capped.
     """
 
@@ -103,7 +56,9 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
     host_key: str = ""
     ending: str = "complete"
     reason: Reason | None = None
+    wanted: tuple[str, ...] = ()
     note: str = ""
+    declared: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @cached_property
     def _decoded(self) -> framed.Decoded:
@@ -130,8 +85,8 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The sources that the script had in it, as the node's start line says."""
-        return tuple(name for name in self._decoded.start.get("sources", "").split(",") if name)
+        """The sources that were asked for, in the order of the script."""
+        return self.wanted or tuple(name for name in self._decoded.start.get("sources", "").split(",") if name)
 
     @cached_property
     def sources(self) -> dict[str, SourceReply]:
@@ -141,12 +96,86 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
         if self.ending == "too_big":
             open_ones = [one for one in raw.values() if not one.ended]
             flooding = max(open_ones, key=lambda one: one.size).name if open_ones else ""
-        return {name: _reply(name, raw.get(name), self.ending, flooding) for name in self.asked}
+        return {name: source_reply(name, raw.get(name), self.ending, flooding) for name in self.asked}
 
     def source(self, name: str) -> SourceReply:
         """The reply of a source; state `missing` when it was not asked."""
         known = self.sources.get(name)
         return known or SourceReply(name, "missing", rc=None, note="the probe did not ask this")
+
+    @property
+    def reached(self) -> bool:
+        """The probe ran there, if not to its end."""
+        return bool(self._decoded.start)
+
+    def declared_node(self) -> Node:
+        """The node as far as a judgement needs it: what it is called and what it should be."""
+        try:
+            return msgspec.convert({"name": self.node, "address": self.address, **self.declared}, Node)
+        except msgspec.ValidationError:
+            return Node(name=self.node, address=self.address)
+
+    @classmethod
+    def of_reply(
+        cls, node: Node, reply: Reply, reader: FrameReader, *, nonce: str, started: str, duration_ms: int
+    ) -> Transcript:
+        """What came of a probe: the transport's account of it and what the reader has read.
+
+        Args:
+            started: RFC 3339 UTC.
+            nonce: the one that the script was composed with.
+        """
+        reason = reply.reason
+        if reply.reached or reason is None:
+            reason = reader.conclude(reason, stderr=reply.stderr, exit_status=reply.exit_status)
+        return cls(
+            node=node.name,
+            nonce=nonce,
+            wire=reader.transcript_wire(),
+            address=node.address or node.name,
+            started=started or reply.started,
+            duration_ms=duration_ms,
+            host_key=reply.host_key,
+            ending=reader.ending,
+            reason=reason,
+            wanted=reader.sources,
+            note=reader.note,
+            declared=_declared(node),
+        )
+
+    @classmethod
+    def unreached(cls, node: Node, reason: Reason, *, started: str = "", duration_ms: int = 0) -> Transcript:
+        """Of a node that was not asked, or did not let us in."""
+        return cls(
+            node=node.name,
+            nonce="",
+            address=node.address or node.name,
+            started=started,
+            duration_ms=duration_ms,
+            ending="no_start",
+            reason=reason,
+            declared=_declared(node),
+        )
+
+    def to_bytes(self) -> bytes:
+        """As it stands in a file."""
+        meta = {key: getattr(self, key) for key in _META}
+        return files.pack({**meta, "probe_version": self.probe_version, "uid": self.uid}, self.wire)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, origin: str = "transcript") -> Transcript:
+        """The opposite; `origin` is what an error calls it.
+
+        Raises:
+            TranscriptReadError: not a transcript, of another version, or cut.
+        """
+        meta, wire = files.unpack(data, origin)
+        try:
+            found = msgspec.convert({key: meta[key] for key in _META if key in meta}, cls)
+        except msgspec.ValidationError as error:
+            raise TranscriptReadError(f"{origin}: not a transcript of nodectl: {error}; {files.AGAIN}") from None
+        found.wire = wire
+        return found
 
     def save(self, path: Path) -> Path:
         """Writes it, mode 0600, whole or not at all; into `NODE.ndt` when `path` is a folder. Gives the file's path.
@@ -154,10 +183,8 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
         Raises:
             TranscriptWriteError: disk full, no permission, ...
         """
-        meta = {"schema": TRANSCRIPT_SCHEMA, "probe_version": self.probe_version, "uid": self.uid}
-        meta |= {key: getattr(self, key) for key in _META} | {"wire_bytes": len(self.wire)}
         target = path / file_name(self.node) if path.is_dir() else path
-        store.write_file(target, msgspec.json.encode(meta) + b"\n" + self.wire)
+        files.write_file(target, self.to_bytes())
         return target
 
     @classmethod
@@ -167,79 +194,27 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
         Raises:
             TranscriptReadError: not there, not a transcript, of another version, or cut.
         """
-        meta, wire_bytes = store.read_file(path)
-        try:
-            return msgspec.convert({**meta, "wire": b""}, cls, strict=True)._with(wire_bytes)
-        except msgspec.ValidationError as error:
-            raise TranscriptReadError(f"{path}: not a transcript of nodectl: {error}; {store.AGAIN}") from None
-
-    def _with(self, wire_bytes: bytes) -> Transcript:
-        self.wire = wire_bytes
-        return self
+        return cls.from_bytes(files.read_file(path), str(path))
 
 
-_META = ("node", "nonce", "address", "started", "duration_ms", "host_key", "ending", "reason", "note")
+_META = (
+    "node",
+    "nonce",
+    "address",
+    "started",
+    "duration_ms",
+    "host_key",
+    "ending",
+    "reason",
+    "wanted",
+    "note",
+    "declared",
+)
 
 
-def _reply(name: str, raw: framed.RawSource | None, ending: str, flooding: str) -> SourceReply:
-    if raw is None:
-        state = "timeout" if ending == "gave_up" else "cut"
-        return SourceReply(name, state, rc=None, note="the reply ended before this source was started")
-    found, stray = framed.sections(raw, MAX_SECTIONS + 1)
-    duration_ms = None
-    if raw.began_s is not None and raw.ended_s is not None and raw.ended_s >= raw.began_s:
-        duration_ms = round((raw.ended_s - raw.began_s) * 1000)
-    state, note = _state(raw, ending, duration_ms)
-    if raw.big or raw.size > MAX_SOURCE_BYTES or len(found) > MAX_SECTIONS or name == flooding:
-        state, note = "too_big", f"sent more than the {MAX_SOURCE_BYTES >> 20} MiB or {MAX_SECTIONS} sections allowed"
-        found = _within(found)
-    return SourceReply(
-        source=name,
-        state=state,
-        sections=tuple(_section(one) for one in found),
-        rc=raw.rc,
-        duration_ms=duration_ms,
-        note=note or clean_line(stray, max_chars=400),
-    )
-
-
-def _state(raw: framed.RawSource, ending: str, duration_ms: int | None) -> tuple[str, str]:
-    limit = f"{raw.timeout_s} s"
-    if raw.ended == "exit":
-        if raw.rc in _KILLED and duration_ms is not None and duration_ms >= raw.timeout_s * 1000 - 50:
-            return "timeout", f"did not end within {limit} and was stopped"
-        return "ok", ""
-    if raw.ended == "stuck":
-        return "timeout", f"did not end within {limit}, nor when it was killed (a hung driver or file system?)"
-    if raw.ended == "skip":
-        return "timeout", "was not started: the sources before it had used up the time"
-    if ending == "gave_up":
-        return "timeout", f"did not end within {limit}, and the node did not stop it"
-    return "cut", "the connection ended before this source did"
-
-
-def _within(found: list[framed.RawSection]) -> list[framed.RawSection]:
-    """As many whole sections as fit into the limits."""
-    kept, size = [], 0
-    for one in found[:MAX_SECTIONS]:
-        size += len(one.content)
-        if size > MAX_SOURCE_BYTES:
-            break
-        kept.append(one)
-    return kept
-
-
-def _section(raw: framed.RawSection) -> Section:
-    content = raw.content
-    if raw.rc is None and content.endswith(b"\n"):
-        content = content[:-1]
-    return Section(
-        kind=clean_line(raw.kind, max_chars=20),
-        name=clean_line(raw.name, max_chars=1000),
-        text=clean(content),
-        stderr=clean(b"".join(line + b"\n" for line in raw.errors[:50]), max_total=20_000) if raw.errors else "",
-        rc=raw.rc,
-    )
+def _declared(node: Node) -> dict[str, Any]:
+    """What a later judgement may ask of the inventory; nothing of how the node is reached."""
+    return {"profile": node.profile, "groups": node.groups, "labels": node.labels, "expect": node.expect}
 
 
 def write_transcript(
@@ -284,7 +259,7 @@ def _encoded(name: str, reply: SourceReply, nonce: str, uptime_s: float) -> byte
     timeout_s = max(round(duration_s), 1) if reply.state == "timeout" else 10
     out = [f"{mark}src {name} {uptime_s:.2f} {timeout_s}\n"]
     for section in reply.sections:
-        out.append(f"{mark}begin {section.kind} {' '.join(section.name.split())}\n{section.text}\n")
+        out.append(f"{mark}begin {section.kind} {' '.join(section.name.splitlines())}\n{section.text}\n")
         out += [f"{mark}err {line}\n" for line in section.stderr.splitlines()]
         if section.rc is not None:
             out.append(f"{mark}end {section.rc}\n")
