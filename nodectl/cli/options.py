@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType):  # type: ignore[type-arg]
     """A duration such as `10`, `10s`, `1.5s` or `2m`, in seconds."""
 
     name = "duration"
@@ -34,7 +34,7 @@ class Seconds(click.ParamType):
         return seconds
 
 
-class Words(click.ParamType):
+class Words(click.ParamType):  # type: ignore[type-arg]
     """`a,b` as a tuple; options of this type may also be repeated."""
 
     name = "list"
@@ -45,7 +45,7 @@ class Words(click.ParamType):
         return tuple(word for word in (part.strip() for part in str(value).split(",")) if word)
 
 
-def _flat(groups: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+def flat(groups: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(word for group in groups for word in group)
 
 
@@ -140,7 +140,7 @@ def node_options(function: F) -> F:
         choice = NodeChoice(
             hosts,
             demo,
-            _flat(node),
+            flat(node),
             ssh_config,
             host_key,
             fanout,
@@ -181,7 +181,7 @@ def check_options(function: F) -> F:
         checks_dir: tuple[Path, ...],
         **rest: Any,
     ) -> Any:
-        return function(checks=CheckChoice(profile, _flat(only), _flat(area), checks_dir), **rest)
+        return function(checks=CheckChoice(profile, flat(only), flat(area), checks_dir), **rest)
 
     return wrapper  # type: ignore[return-value]
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from nodectl.catalogue import Catalogue, Selection
 from nodectl.facts.registry import sources_for
 from nodectl.model import Node
 
 DEFAULT_PROFILE = "default"
+
+
+class Asks(Protocol):
+    """What probing needs to know of a plan."""
+
+    def sources_of(self, node: Node) -> dict[str, list[str]]:
+        """The sources to run on this node, each with the keys that it is asked for."""
+
+
+class FactsPlan:
+    """The same facts from every node, and no checks."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._sources = sources_for(names)
+
+    def sources_of(self, node: Node) -> dict[str, list[str]]:
+        return self._sources
 
 
 class Plan:

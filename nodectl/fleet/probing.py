@@ -11,18 +11,18 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 
 import msgspec
 
-from nodectl.fleet.plan import Plan
+from nodectl.fleet.plan import Asks
 from nodectl.model import Node, Reason, Unreachable
 from nodectl.probe.compose import compose
 from nodectl.probe.framing import FrameReader
 from nodectl.probe.transcript import Transcript
 from nodectl.transport import Transports
-from nodectl.transport.base import Request
+from nodectl.transport.base import Request, utc_now
 
+_NONCE_TO_BE = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e"
 JOIN_S = 0.8  # what is left of the second within which an interrupted run must be over
 
 
@@ -43,12 +43,13 @@ class FleetProbe:
     Every node gives exactly one transcript, also one that was not reached, and also after `stop()`.
     """
 
-    def __init__(self, nodes: Sequence[Node], plan: Plan, transports: Transports, options: ProbeOptions) -> None:
+    def __init__(self, nodes: Sequence[Node], plan: Asks, transports: Transports, options: ProbeOptions) -> None:
         self._plan, self._transports, self._options = plan, transports, options
         self._waiting: queue.SimpleQueue[Node] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Transcript] = queue.SimpleQueue()
         self._missing = {node.name: node for node in nodes}
         self._stop = threading.Event()
+        self._scripts: dict[int, bytes] = {}
         for node in nodes:
             self._waiting.put(node)
         self._workers = [
@@ -96,23 +97,29 @@ class FleetProbe:
 
     def _probe(self, node: Node) -> Transcript:
         options = self._options
-        nonce = secrets.token_hex(8)
+        nonce = secrets.token_hex(16)
         wanted = self._plan.sources_of(node)
         reader = FrameReader(nonce, wanted, max_bytes=options.max_bytes)
         request = Request(
-            stdin=compose(wanted, nonce=nonce, sample_s=options.sample_s, sudo=options.sudo),
+            stdin=self._script(wanted, nonce),
             deadline_s=options.deadline_s,
             connect_timeout_s=options.connect_timeout_s,
             max_bytes=options.max_bytes,
         )
         begun = time.monotonic()
-        started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         reply = self._transports.run(node, request, reader, self._stop)
-        return Transcript.of_reply(
-            node, reply, reader, nonce=nonce, started=started, duration_ms=round(1000 * (time.monotonic() - begun))
-        )
+        duration_ms = round(1000 * (time.monotonic() - begun))
+        return Transcript.of_reply(node, reply, reader, nonce=nonce, started=reply.started, duration_ms=duration_ms)
+
+    def _script(self, wanted: dict[str, list[str]], nonce: str) -> bytes:
+        """The script, composed once for all nodes that are asked the same: only the nonce differs."""
+        key = id(wanted)
+        if key not in self._scripts:
+            options = self._options
+            script = compose(wanted, nonce=_NONCE_TO_BE, sample_s=options.sample_s, sudo=options.sudo)
+            self._scripts[key] = script
+        return self._scripts[key].replace(_NONCE_TO_BE.encode(), nonce.encode())
 
 
 def _unreached(node: Node, reason: Reason) -> Transcript:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Transcript.unreached(node, reason, started=now)
+    return Transcript.unreached(node, reason, started=utc_now())

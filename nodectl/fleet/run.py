@@ -14,6 +14,7 @@ from nodectl.fleet.plan import Plan
 from nodectl.fleet.worker import PlanSpec, Worker, WorkerGone
 from nodectl.model import Node, NodeResult, Reason, Unreachable
 from nodectl.probe.transcript import Transcript
+from nodectl.transport.base import utc_now
 
 WORTH_WORKERS = 48  # nodes from which worker processes pay: each costs about 0.4 s of CPU to start
 MAX_WORKERS = 4
@@ -81,7 +82,8 @@ class CheckRun:
             if node is not None:
                 results.append(unjudged(transcript, node, transcript.reason if not transcript.reached else _CANCELLED))
         results += [
-            unjudged(Transcript.unreached(node, _CANCELLED), node, _CANCELLED) for node in self._missing.values()
+            unjudged(Transcript.unreached(node, _CANCELLED, started=utc_now()), node, _CANCELLED)
+            for node in self._missing.values()
         ]
         self._missing.clear()
         return results

@@ -13,11 +13,12 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
-from nodectl.catalogue import Catalogue, load_catalogue
+from nodectl.catalogue import Catalogue
+from nodectl.engine import catalogue_for_run
 from nodectl.fleet.judging import judge
 from nodectl.fleet.plan import Plan, make_plan
 from nodectl.model import Node, NodeResult
@@ -35,7 +36,7 @@ class PlanSpec(msgspec.Struct, frozen=True):
     areas: tuple[str, ...] = ()
 
     def catalogue(self) -> Catalogue:
-        return load_catalogue([Path(folder) for folder in self.checks_dirs])
+        return catalogue_for_run.load([Path(folder) for folder in self.checks_dirs])
 
     def plan(self, catalogue: Catalogue, nodes: list[Node]) -> Plan:
         return make_plan(catalogue, nodes, profile=self.profile, only=self.only, areas=self.areas)
@@ -98,7 +99,7 @@ class Worker:
                     stream.close()
 
 
-def _read(stream: BinaryIO) -> bytes | None:
+def _read(stream: IO[bytes]) -> bytes | None:
     try:
         head = stream.read(_LENGTH.size)
         if len(head) < _LENGTH.size:

@@ -67,7 +67,7 @@ def check_group_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, w
         yield from _node_group_lines(node_group, width=width, with_expected=not one_for_all)
     if len(group.groups) > _MAX_GROUPS:
         left = group.groups[_MAX_GROUPS:]
-        names = sum(g.count for g in left)
+        names = sum(g.size for g in left)
         yield from hanging(
             "",
             f"and {names} more nodes in {len(left)} groups (--json lists them all)",

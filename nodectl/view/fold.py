@@ -26,7 +26,7 @@ class NodeGroup(NamedTuple):
     """Nodes of which exactly the same is to be said."""
 
     nodes: str
-    count: int
+    size: int
     parts: tuple[Part, ...]
 
 
@@ -44,7 +44,7 @@ class ReasonGroup(NamedTuple):
     """Checks that could not be told on the same nodes for the same reason."""
 
     nodes: str
-    count: int
+    size: int
     reason: str
     checks: tuple[str, ...]
 
@@ -91,7 +91,7 @@ def by_check(findings: Iterable[Finding]) -> list[CheckGroup]:
         for (check, outcome, severity, waived), nodes in grouped.items()
     ]
     return sorted(
-        groups, key=lambda g: (g.waived, -g.outcome.rank, -g.severity.rank, -sum(n.count for n in g.groups), g.check)
+        groups, key=lambda g: (g.waived, -g.outcome.rank, -g.severity.rank, -sum(n.size for n in g.groups), g.check)
     )
 
 
@@ -100,7 +100,7 @@ def _node_groups(nodes: dict[str, list[Finding]]) -> tuple[NodeGroup, ...]:
     for node, findings in nodes.items():
         same[_parts(findings)].append(node)
     groups = [NodeGroup(fold_nodes(names), len(names), parts) for parts, names in same.items()]
-    return tuple(sorted(groups, key=lambda g: (-g.count, natural(g.nodes))))
+    return tuple(sorted(groups, key=lambda g: (-g.size, natural(g.nodes))))
 
 
 def _parts(findings: Iterable[Finding]) -> tuple[Part, ...]:
@@ -120,4 +120,4 @@ def by_reason(findings: Iterable[Finding]) -> list[ReasonGroup]:
     for (node, reason), names in checks.items():
         nodes[reason, tuple(sorted(names))].append(node)
     groups = [ReasonGroup(fold_nodes(names), len(names), reason, ids) for (reason, ids), names in nodes.items()]
-    return sorted(groups, key=lambda g: (-g.count * len(g.checks), natural(g.nodes), g.reason))
+    return sorted(groups, key=lambda g: (-g.size * len(g.checks), natural(g.nodes), g.reason))

@@ -57,7 +57,7 @@ def test_same_findings_on_many_nodes_are_one_group() -> None:
 
 def test_nodes_with_other_values_stay_apart() -> None:
     (group,) = by_check([finding("a1", actual="off"), finding("a2", actual="off"), finding("a3", actual="400 W")])
-    assert [(g.nodes, g.count) for g in group.groups] == [("a[1-2]", 2), ("a3", 1)]
+    assert [(g.nodes, g.size) for g in group.groups] == [("a[1-2]", 2), ("a3", 1)]
 
 
 def test_worst_first() -> None:
@@ -79,4 +79,4 @@ def test_one_missing_tool_is_one_entry() -> None:
         for n in range(40)
     ]
     (group,) = by_reason(unknown)
-    assert (group.nodes, group.count, len(group.checks)) == ("n[1-2]", 2, 40)
+    assert (group.nodes, group.size, len(group.checks)) == ("n[1-2]", 2, 40)

@@ -1,0 +1,82 @@
+"""One check run, live or from saved transcripts, until its end or until it is interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from nodectl.catalogue import Catalogue
+from nodectl.cli import exit_codes
+from nodectl.cli.options import NodeChoice
+from nodectl.cli.progress import Progress
+from nodectl.cli.session import Terminated, chosen_nodes, reach, terminable
+from nodectl.fleet.plan import Plan
+from nodectl.fleet.probing import FleetProbe
+from nodectl.fleet.run import CheckRun
+from nodectl.fleet.worker import PlanSpec
+from nodectl.inventory import select
+from nodectl.model import Message, NodeResult
+from nodectl.probe.store import TranscriptStore, read_folder
+from nodectl.probe.transcript import Transcript
+
+
+class Finished(msgspec.Struct):
+    """A run that came to its end: `stopped` is 0, or the exit code of what ended it early."""
+
+    results: list[NodeResult]
+    plan: Plan
+    stopped: int = 0
+    messages: list[Message] = msgspec.field(default_factory=list)
+
+
+def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: Path | None) -> Finished:
+    """Ask the chosen nodes and judge them; with `save`, keep what they said."""
+    with reach(choice) as way:
+        plan = spec.plan(catalogue, way.nodes)
+        store = TranscriptStore(save) if save else None
+        probe = FleetProbe(way.nodes, plan, way.transports, way.options)
+        transcripts = _saving(probe, store) if store else probe
+        finished = _finish(CheckRun(way.nodes, transcripts, plan, spec), plan, len(way.nodes), probe)
+    finished.messages += [Message("warning", text) for text in way.transports.notes]
+    return finished
+
+
+def check_saved(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, folder: Path) -> Finished:
+    """Judge saved transcripts. Each knows its node; an inventory given as well says anew what the nodes should be."""
+    saved, problems = read_folder(folder)
+    declared = {node.name: node for node in chosen_nodes(choice)} if choice.hosts else {}
+    nodes = [declared.get(transcript.node, transcript.declared_node()) for transcript in saved]
+    if choice.node and not choice.hosts:
+        nodes = select(nodes, choice.node)
+        saved = [transcript for transcript in saved if transcript.node in {node.name for node in nodes}]
+    if not nodes:
+        raise click.UsageError(f"no transcripts in {folder}: make some with nodectl collect --hosts ... -o {folder}")
+    plan = spec.plan(catalogue, nodes)
+    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, len(nodes))
+    finished.messages += [Message("warning", problem) for problem in problems]
+    return finished
+
+
+def _saving(transcripts: Iterable[Transcript], store: TranscriptStore) -> Iterator[Transcript]:
+    for transcript in transcripts:
+        store.save(transcript)
+        yield transcript
+
+
+def _finish(run: CheckRun, plan: Plan, total: int, probe: FleetProbe | None = None) -> Finished:
+    results: list[NodeResult] = []
+    stopped = 0
+    with Progress(total) as progress, terminable():
+        try:
+            for result in run:
+                results.append(result)
+                progress.node_done(result)
+        except (KeyboardInterrupt, Terminated) as exc:
+            stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
+            with contextlib.suppress(KeyboardInterrupt, Terminated):
+                results += run.stop(probe.stop() if probe else ())
+    return Finished(results, plan, stopped)

@@ -1,0 +1,114 @@
+"""What every command that talks to nodes does first and last: resolve the nodes, open the transports, shut them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+import msgspec
+
+from nodectl.cli.options import CheckChoice, NodeChoice
+from nodectl.fleet.probing import ProbeOptions
+from nodectl.fleet.worker import PlanSpec
+from nodectl.inventory import load_hosts, select
+from nodectl.inventory.sshconfig import SshConfig
+from nodectl.model import Node
+from nodectl.transport import Transports, open_transports
+
+
+class Terminated(BaseException):
+    """SIGTERM: like a KeyboardInterrupt, with its own exit code."""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """The nodes of a run, and the way to them."""
+
+    nodes: list[Node]
+    transports: Transports
+    options: ProbeOptions
+
+
+@contextlib.contextmanager
+def reach(choice: NodeChoice) -> Iterator[Reach]:
+    """The chosen nodes with open transports, shut again at the end.
+
+    Raises:
+        InventoryError: a wrong inventory; nothing has been run.
+        click.UsageError: no node was chosen.
+    """
+    with contextlib.ExitStack() as stack:
+        if choice.demo:
+            from nodectl.demo import demo_fleet
+
+            if choice.hosts:
+                raise click.UsageError("--demo brings its own nodes: leave out --hosts")
+            fleet = stack.enter_context(demo_fleet())
+            nodes = select(fleet.nodes, choice.node) if choice.node else fleet.nodes
+            config = SshConfig(fleet.ssh_config)
+        else:
+            nodes, config = chosen_nodes(choice), SshConfig(choice.ssh_config)
+        transports = open_transports(
+            nodes, resolve=config.resolve, host_key_policy=choice.host_key, fanout=choice.fanout
+        )
+        stack.callback(transports.close)
+        options = ProbeOptions(
+            fanout=choice.fanout,
+            deadline_s=choice.deadline_s,
+            connect_timeout_s=choice.connect_timeout_s,
+            sample_s=choice.sample_s,
+            sudo=choice.sudo,
+        )
+        yield Reach(nodes, transports, options)
+
+
+def chosen_nodes(choice: NodeChoice) -> list[Node]:
+    """The nodes that --hosts names, less those that --node leaves out."""
+    return named_nodes(choice.hosts, choice.node, choice.ssh_config)
+
+
+def named_nodes(hosts: Sequence[str], patterns: Sequence[str], ssh_config: Path | None) -> list[Node]:
+    """The nodes of one or more --hosts; a node named twice is one node.
+
+    Raises:
+        InventoryError: a wrong inventory, or a pattern that matches no node.
+        click.UsageError: no node was named.
+    """
+    if not hosts:
+        raise click.UsageError(
+            "no nodes: give --hosts inventory.yaml (or a node set such as gpu[001-128]), or --demo for a first look"
+        )
+    nodes: dict[str, Node] = {}
+    for spec in hosts:
+        for node in load_hosts(spec, ssh_config=ssh_config):
+            nodes.setdefault(node.name, node)
+    if not nodes:
+        raise click.UsageError(f"no nodes in {', '.join(hosts)}: nothing to do")
+    found = list(nodes.values())
+    return select(found, patterns) if patterns else found
+
+
+def plan_spec(checks: CheckChoice) -> PlanSpec:
+    return PlanSpec(
+        checks_dirs=tuple(str(folder) for folder in checks.checks_dir),
+        profile=checks.profile,
+        only=checks.only,
+        areas=checks.area,
+    )
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM becomes an exception of the main thread, and so ends a run as ctrl-c does: with a partial report."""
+
+    def raise_terminated(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

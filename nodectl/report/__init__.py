@@ -1,0 +1,1 @@
+"""One run as one value (model.Report), and the formats rendered from it: one module a format."""
