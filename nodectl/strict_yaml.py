@@ -27,6 +27,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nodectl.errors import UserError
+
 MAX_BYTES = 1 << 20
 """No file that a person writes comes near 1 MiB; a log or a dump that is named by mistake does."""
 
@@ -46,7 +48,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\uf
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
-class StrictYamlError(Exception):
+class StrictYamlError(UserError):
     """A file that cannot be read as strict YAML.
 
     Attributes:

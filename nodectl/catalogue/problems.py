@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from nodectl.errors import UserError
 from nodectl.strict_yaml import Doc, describe, quoted
 from nodectl.suggest import did_you_mean
 
 
-class CatalogueError(Exception):
+class CatalogueError(UserError):
     """A catalogue, profile or selection that cannot be used; nothing is run with it.
 
     Attributes:

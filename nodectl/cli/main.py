@@ -11,6 +11,7 @@ import click
 
 from nodectl import __version__
 from nodectl.cli import exit_codes
+from nodectl.errors import UserError
 
 # name: (module, one line of help): the help is here so that `nodectl --help` imports no command.
 COMMANDS = {
@@ -70,6 +71,9 @@ def run(argv: list[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         _say("nodectl: interrupted")
         return exit_codes.INTERRUPTED
+    except UserError as exc:
+        _say(f"nodectl: {exc}")
+        return exit_codes.USAGE
     except BrokenPipeError:
         # The reader of our output went away (`nodectl ... | head`): nothing is wrong. Keep the last flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nodectl.errors import UserError
 from nodectl.model import Fact
 from nodectl.suggest import did_you_mean
 
@@ -67,7 +68,7 @@ _GLOB_KEY = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.:@+,~*-]*")
 _EXPECT_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
-class FactNameError(ValueError):
+class FactNameError(UserError, ValueError):
     """A fact name that is not declared, or a family key that cannot be asked of a node."""
 
 

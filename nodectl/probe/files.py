@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from nodectl.errors import UserError
 from nodectl.model import TRANSCRIPT_SCHEMA
 
 SUFFIX = ".ndt"
@@ -24,11 +25,11 @@ _MAX_META_BYTES = 64 * 1024
 _MAX_NAME_BYTES = 180
 
 
-class TranscriptWriteError(Exception):
+class TranscriptWriteError(UserError):
     """A transcript could not be saved: which, why, and what to do."""
 
 
-class TranscriptReadError(Exception):
+class TranscriptReadError(UserError):
     """A file is not a transcript that can be used: which, why, and what to do."""
 
 
