@@ -126,11 +126,13 @@ def _list_facts(record: ReplyRecord, where: dict[str, Any]) -> Iterable[Fact]:
     rows = [device_row(gpu, index) for index, gpu in enumerate(record.gpus)]
     facts = [present("gpu.count", len(rows), **where), present("gpu.devices", rows, **where)]
     unnamed = _first_error(rows, "name")
+    names = [name for name in dict.fromkeys(row.get("name") for row in rows) if name is not None]
     if unnamed:
         facts.append(error("gpu.models", unnamed, **where))
+    elif rows and not names:
+        facts.append(absent("gpu.models", "this nvidia-smi -q does not print the GPUs' names", **where))
     else:
-        names = dict.fromkeys(row.get("name") for row in rows)
-        facts.append(present("gpu.models", [name for name in names if name is not None], **where))
+        facts.append(present("gpu.models", names, **where))
     untold = _first_error(rows, "processes_count")
     if untold:
         facts.append(error("gpu.processes", untold, **where))
