@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from nodectl.facts.conform import ERRORS_KEY
 from nodectl.facts.nvidia_rows import Row
@@ -64,7 +65,6 @@ _NVCC = re.compile(r"release ([0-9]{1,3}\.[0-9]{1,3}), V([0-9]{1,3}(?:\.[0-9]{1,
 _LIBCUDA = re.compile(r"libcuda\.so\.([0-9]{2,4}(?:\.[0-9]{1,6}){1,3})")
 _LIBCUDART = re.compile(r"libcudart\.so\.([0-9]{1,3}\.[0-9]{1,3})(?:\.[0-9]{1,6}){0,2}")
 _LIBNCCL = re.compile(r"libnccl\.so\.([0-9]{1,3}(?:\.[0-9]{1,6}){1,3})")
-_CACHED = re.compile(r"\s*libnccl\.so\S{0,20} \([^)]{0,80}\) => (/\S{1,300})")
 _MAX_JSON = 256 * 1024
 
 
@@ -139,8 +139,8 @@ def _version_in_json(section: Section) -> tuple[str | None, str]:
     if section.rc != 0 or len(section.text) > _MAX_JSON:
         return None, f"{section.name} could not be read"
     try:
-        found = json.loads(section.text)["cuda"]["version"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        found = msgspec.json.decode(section.text)["cuda"]["version"]
+    except (msgspec.DecodeError, UnicodeError, LookupError, TypeError, RecursionError):
         return None, f"{section.name} holds no version"
     if isinstance(found, str) and _VERSION.fullmatch(found):
         return found, ""
@@ -185,24 +185,13 @@ def parse_nccl(reply: SourceReply, context: Context) -> Iterable[Fact]:
     section = reply.find("cmd", "libraries")
     if section is None or section.rc != 0:
         return errors_for(["nccl.libraries"], "the folders were not listed", **origin(reply, section))
-    links = _links(section)
-    cache = reply.find("cmd", "ldconfig -p")
-    lines = cache.text.split("\n") if cache is not None and cache.rc == 0 else []
-    cached = {match[1] for line in lines if (match := _CACHED.fullmatch(line.rstrip()))}
-    found = {_real(path, links) for path in cached}
+    found = set(_links(reply.find("cmd", "cached libraries")).values())
     rows: dict[str, Row] = {}
-    for real in (*links.values(), *found):
+    for real in (*_links(section).values(), *found):
         version = _LIBNCCL.fullmatch(PurePosixPath(real).name)
-        if version is not None and version[1].count(".") >= 1:
+        if version is not None:
             rows[real] = {"version": version[1], "path": real, "in_cache": real in found}
     return [present("nccl.libraries", [rows[real] for real in sorted(rows)], **origin(reply, section))]
-
-
-def _real(path: str, links: dict[str, str]) -> str:
-    for short, real in links.items():
-        if short.removeprefix("/usr") == path.removeprefix("/usr"):
-            return real
-    return path
 
 
 SOURCES = {TOOLKITS: parse_toolkits, NCCL: parse_nccl}

@@ -54,7 +54,7 @@ def _libraries(reply: SourceReply) -> list[Fact]:
     if section is None or section.rc != 0:
         return errors_for(_LIBRARIES, "the folders of libraries were not listed", **where)
     preferred = _links(reply.find("cmd", "LD_LIBRARY_PATH"))
-    real = preferred | _links(section)
+    real = preferred | _links(reply.find("cmd", "cached libraries")) | _links(section)
     versions = {match[2] for file in real.values() if (match := _SUFFIX.fullmatch(PurePosixPath(file).name))}
     chosen = _short_name(preferred) or _from_cache(reply) or _short_name(real)
     every = present("driver.userspace_versions", sorted(versions, key=_order), **where)
@@ -87,19 +87,11 @@ def _version_of(path: str | None, real: dict[str, str], reply: SourceReply) -> F
     if path is None:
         return absent(name, "no libnvidia-ml.so.1 in the loader's cache or the usual folders", **where)
     where["command"] = f"readlink -f {path}"
-    file = real.get(path)
-    if file is None:
-        # The cache may name a path of a folder that was listed under another name: /lib is /usr/lib.
-        same = [target for short, target in real.items() if _same(short, path)]
-        file = same[0] if same else path
+    file = real.get(path, path)
     match = _SUFFIX.fullmatch(PurePosixPath(file).name)
     if match is not None:
         return present(name, match[2], **where)
     return error(name, f"{file} does not tell its version by its name", **where)
-
-
-def _same(one: str, other: str) -> bool:
-    return one.removeprefix("/usr") == other.removeprefix("/usr")
 
 
 def _firmware(reply: SourceReply) -> Fact:

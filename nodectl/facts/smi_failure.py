@@ -1,8 +1,8 @@
 """How nvidia-smi fails, in words that tell an admin what to do: its exit codes, its refusals, its silence.
 
 Exit codes: "RETURN VALUE" in the manual page of nvidia-smi,
-https://docs.nvidia.com/deploy/nvidia-smi/index.html (retrieved 2026-11-20). 124 and 137 are those of `timeout`, 126 and
-127 those of the shell.
+https://docs.nvidia.com/deploy/nvidia-smi/index.html (retrieved 2026-11-20). 126 and 127 are those of the shell, and 124
+and 137 those of `timeout`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ EXIT_CODES = {
     14: "an infoROM is corrupted",
     15: "a GPU has fallen off the bus or cannot be reached",
     18: "the loaded driver and the NVML library have different versions",
-    124: "no answer in its time limit",
     126: "may not be executed",
     127: NOT_FOUND,
-    137: "no answer in its time limit; it was killed",
 }
 _HUNG = (124, 137)
 _MAX_TEXT = 400

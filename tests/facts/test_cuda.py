@@ -95,10 +95,10 @@ def test_compat_libraries() -> None:
 
 def test_nccl_libraries() -> None:
     real = "/usr/lib/x86_64-linux-gnu/libnccl.so.2.27.7"
-    cache = "\tlibnccl.so.2 (libc6,x86-64) => /lib/x86_64-linux-gnu/libnccl.so.2\n"
+    cached = listed({"/lib/x86_64-linux-gnu/libnccl.so.2": real})
     other = "/opt/x/lib/libnccl.so.2.18.3"
     links = {"/usr/lib/x86_64-linux-gnu/libnccl.so.2": real, real: real, "/opt/x/lib/libnccl.so.2": other}
-    facts = facts_of("nccl_libs", [cmd("ldconfig -p", cache), cmd("libraries", listed(links))])
+    facts = facts_of("nccl_libs", [cmd("cached libraries", cached), cmd("libraries", listed(links))])
     assert facts["nccl.libraries"].value == [
         {"version": "2.18.3", "path": "/opt/x/lib/libnccl.so.2.18.3", "in_cache": False},
         {"version": "2.27.7", "path": real, "in_cache": True},

@@ -128,6 +128,7 @@ CACHE = """	libnvidia-ml.so.1 (libc6) => /lib/i386-linux-gnu/libnvidia-ml.so.1
 	libcuda.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libcuda.so.1
 """
 LIB = "/usr/lib/x86_64-linux-gnu"
+CACHED = f"/lib/x86_64-linux-gnu/libnvidia-ml.so.1\t{LIB}/libnvidia-ml.so.580.159.04\n"
 LIBRARIES = "\n".join(
     f"{LIB}/{short}\t{LIB}/{target}"
     for short, target in (
@@ -143,7 +144,13 @@ FIRMWARE = "/lib/firmware/nvidia/570.86.15/gsp_ga10x.bin\n/lib/firmware/nvidia/5
 def test_libraries_and_firmware() -> None:
     facts = facts_of(
         "nvidia_userspace",
-        [cmd("LD_LIBRARY_PATH"), cmd("ldconfig -p", CACHE), cmd("libraries", LIBRARIES), cmd("firmware", FIRMWARE)],
+        [
+            cmd("LD_LIBRARY_PATH"),
+            cmd("ldconfig -p", CACHE),
+            cmd("cached libraries", CACHED),
+            cmd("libraries", LIBRARIES),
+            cmd("firmware", FIRMWARE),
+        ],
     )
     assert facts["driver.userspace_version"].value == "580.159.04"
     assert facts["driver.userspace_version"].command == "readlink -f /lib/x86_64-linux-gnu/libnvidia-ml.so.1"

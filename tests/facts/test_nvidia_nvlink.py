@@ -112,6 +112,7 @@ def test_no_links_at_all() -> None:
         ("", 0, "nothing was printed"),
         ("Unable to determine the device handle for GPU0000:18:00.0: Unknown Error\n", 0, "where a GPU was expected"),
         (GPU + "\t Link 0: 25 GB/s\n", 15, "fallen off the bus"),
+        (GPU + "NVML: Unable to retrieve NVLink information as all links are inActive\n", 15, "fallen off the bus"),
     ],
 )
 def test_failures(text: str, rc: int, reason: str) -> None:

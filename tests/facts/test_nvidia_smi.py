@@ -158,6 +158,19 @@ def test_a_whole_section_printed_as_one_word(two_gpus: str) -> None:
             assert (name in row.get(ERRORS_KEY, {})) is is_error
 
 
+def test_the_power_limit_in_force_is_not_the_default_one(two_gpus: str) -> None:
+    capped = first_gpu(two_gpus, "<current_power_limit>700.00 W<", "<current_power_limit>450.00 W<")
+    row = query(capped)["gpu.devices"].value[0]
+    assert (row["power_limit_w"], row["power_default_limit_w"]) == (450.0, 700.0)
+    old = two_gpus.replace("gpu_power_readings", "power_readings").replace(
+        "current_power_limit", "enforced_power_limit"
+    )
+    row = query(first_gpu(old, "<enforced_power_limit>700.00 W<", "<enforced_power_limit>300.00 W<"))[
+        "gpu.devices"
+    ].value[0]
+    assert (row["power_limit_w"], row["power_default_limit_w"], row["power_draw_w"]) == (300.0, 700.0, 78.26)
+
+
 def test_a_field_that_the_driver_does_not_print_is_left_out(two_gpus: str) -> None:
     text = two_gpus.replace("<gpu_recovery_action>None</gpu_recovery_action>", "")
     assert "recovery_action" not in query(text)["gpu.devices"].value[0]

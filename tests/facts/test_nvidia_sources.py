@@ -157,9 +157,19 @@ def test_the_pci_bus(overlay: None, tmp_path: Path, shell: list[str]) -> None:
 def test_pcie_errors(overlay: None, tmp_path: Path, shell: list[str]) -> None:
     counters = {f"aer_dev_{kind}": f"RxErr 3\nTOTAL_ERR_{kind[:3].upper()} 3" for kind in ("nonfatal", "fatal")}
     counters["aer_dev_correctable"] = "RxErr 7\nBadTLP 0\nTOTAL_ERR_COR 7"
-    put_device(tmp_path, "0000:17:00.0", "0x1000", "C030", "0x060400", **counters)
-    put_device(tmp_path, "0000:18:00.0", "0x10de", "2335", "0x030200", **counters)
-    put_device(tmp_path, "0000:19:00.0", "0x144d", "A808", "0x010802", **counters)  # a disk is not asked
+    for way, ids in {
+        "0000:17:00.0": ("0x1000", "C030", "0x060400"),
+        "0000:17:00.0/0000:18:00.0": ("0x10de", "2335", "0x030200"),
+        "0000:16:00.0": ("0x1000", "C030", "0x060400"),  # a bridge above nothing but a disk is not asked, nor the disk
+        "0000:16:00.0/0000:19:00.0": ("0x144d", "A808", "0x010802"),
+    }.items():
+        address = way.rpartition("/")[2]
+        put_device(tmp_path, address, *ids, **counters)
+        listed = tmp_path / f"sys/bus/pci/devices/{address}"
+        real = tmp_path / f"sys/devices/pci0000:10/{way}"
+        real.parent.mkdir(parents=True, exist_ok=True)
+        listed.rename(real)
+        listed.symlink_to(f"../../../devices/pci0000:10/{way}")
     rows = facts("pcie_aer", shell, tmp_path)["pcie.aer"].value
     assert [(row["pci_bus_id"], row["kind"], row["correctable"]) for row in rows] == [
         ("0000:17:00.0", "bridge", 7),

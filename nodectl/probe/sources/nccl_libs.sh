@@ -10,7 +10,14 @@ nc_cache() {
   return 0
 }
 
-# FILE<tab>REAL FILE. The depth is fixed: no search through whole disks.
+# FILE<tab>REAL FILE of what the cache names.
+nc_cached() {
+  nc_cache | sed -n 's/.* => //p' | while read -r nc_path; do
+    printf '%s\t%s\n' "$nc_path" "$(readlink -f "$nc_path")"
+  done
+}
+
+# The same of the usual folders. The depth is fixed: no search through whole disks.
 nc_list() {
   for nc_path in /usr/lib/x86_64-linux-gnu/libnccl.so* /usr/lib/aarch64-linux-gnu/libnccl.so* /usr/lib64/libnccl.so* \
     /usr/lib/libnccl.so* /usr/local/lib/libnccl.so* /usr/local/lib64/libnccl.so* \
@@ -24,5 +31,5 @@ nc_list() {
   return 0
 }
 
-if nd_have ldconfig; then nd_cmd_as 'ldconfig -p' nc_cache; fi
+if nd_have ldconfig; then nd_cmd_as 'cached libraries' nc_cached; fi
 nd_cmd_as libraries nc_list

@@ -8,6 +8,7 @@
 # reads them. Of a process only the base name stays. The exit code of nvidia-smi goes through the pipe as the last line.
 smi_filter() {
   awk '
+    BEGIN { rc = 1 }
     /^nd_rc [0-9]+$/ { rc = $2; next }
     /<supported_clocks>|<accounted_processes>/ { skip = 1 }
     skip { if (/<\/supported_clocks>|<\/accounted_processes>/) skip = 0; next }
@@ -29,4 +30,8 @@ smi_query() {
   } | smi_filter
 }
 
-nd_cmd_as 'nvidia-smi -q -x' smi_query
+if nd_have awk; then
+  nd_cmd_as 'nvidia-smi -q -x' smi_query
+else
+  nd_cmd_as 'nvidia-smi -q -x' timeout -k 1 40 nvidia-smi -q -x
+fi

@@ -10,6 +10,13 @@ nv_cache() {
   return 0
 }
 
+# FILE<tab>REAL FILE of what the cache names.
+nv_cached() {
+  nv_cache | sed -n 's/.* => //p' | while read -r nv_path; do
+    printf '%s\t%s\n' "$nv_path" "$(readlink -f "$nv_path")"
+  done
+}
+
 # Each library by its short name, and the file that it stands for: SHORT<tab>FILE.
 nv_list() {
   for nv_dir in "$@"; do
@@ -42,7 +49,10 @@ nv_preferred() {
 }
 
 nd_cmd_as LD_LIBRARY_PATH nv_preferred
-if nd_have ldconfig; then nd_cmd_as 'ldconfig -p' nv_cache; fi
+if nd_have ldconfig; then
+  nd_cmd_as 'ldconfig -p' nv_cache
+  nd_cmd_as 'cached libraries' nv_cached
+fi
 nd_cmd_as libraries nv_list /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64 /usr/lib /lib64 \
   /usr/lib/x86_64-linux-gnu/nvidia/current /usr/lib64/nvidia /usr/lib/nvidia /run/opengl-driver/lib \
   /usr/local/nvidia/lib64 /opt/nvidia/lib64 /home/kubernetes/bin/nvidia/lib64 /usr/lib/wsl/lib \
