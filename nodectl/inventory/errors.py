@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from nodectl.errors import UserError
 
-from nodectl.errors import UserError
-
 
 class InventoryError(UserError):
     """What was named as hosts, or the ssh config, cannot be used; nothing was run.

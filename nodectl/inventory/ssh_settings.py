@@ -16,9 +16,6 @@ from nodectl.inventory.ssh_tokens import PATH_TOKENS, PROXY_TOKENS, Tokens
 from nodectl.inventory.target import host_problem, parse_jumps, user_problem
 from nodectl.strict_yaml import quoted
 
-DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
-"""What ssh tries in ~/.ssh when nothing is configured, in its order."""
-
 GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 _TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -44,21 +41,22 @@ class SshSettings(msgspec.Struct, frozen=True, kw_only=True):
         alias: what was looked up in the config (the node's address or name).
         hostname: to connect to: a name or an IP address.
         user: to log in as.
-        identity_files: private keys to offer, in order; they need not exist when `identity_files_default`.
-        identity_files_default: nothing was configured: these are the names that ssh tries by itself.
+        identity_files: private keys to offer, in order; empty: nothing was configured, the default files of `~/.ssh`
+            are meant; (`none`,): none are to be offered.
         identities_only: offer only these keys, not all that the agent has.
         certificate_files: user certificates beside those found as `KEY-cert.pub`.
-        identity_agent: path of the agent's socket; empty: no agent.
+        identity_agent: path of the agent's socket; empty: what SSH_AUTH_SOCK says; `none`: no agent.
         pubkey_authentication: false: keys are not to be offered at all.
-        known_hosts: the user's known_hosts files; they need not exist.
-        global_known_hosts: the machine's.
+        known_hosts_files: the user's, by default those of `~/.ssh`; they need not exist. (`none`,): none.
+        global_known_hosts_files: the machine's.
         revoked_host_keys: file of host keys to refuse; empty: none.
         host_key_alias: name to look the host key up by; empty: hostname (with the port where it is not 22).
         host_key_algorithms: as configured (`+`, `-` and `^` prefixes included); empty: not configured.
         hash_known_hosts: new entries of known_hosts are to be hashed.
         strict_host_key_checking: `ask` (ssh's default), `yes`, `no` or `accept-new`.
         proxy_jump: hops `user@host:port,…`, tokens expanded; empty: none. Never together with proxy_command.
-        proxy_command: shell command, tokens expanded; empty: none.
+        proxy_command: shell command; empty: none. Its tokens `%h %p %r %n %%` are left to the transport, which knows
+            how to put names into a shell command safely.
         connect_timeout_s: None: not configured.
         server_alive_interval_s: 0: off.
         address_family: `any`, `inet` or `inet6`.
@@ -71,13 +69,12 @@ class SshSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     user: str
     identity_files: tuple[str, ...]
-    identity_files_default: bool
     identities_only: bool
     certificate_files: tuple[str, ...]
     identity_agent: str
     pubkey_authentication: bool
-    known_hosts: tuple[str, ...]
-    global_known_hosts: tuple[str, ...]
+    known_hosts_files: tuple[str, ...]
+    global_known_hosts_files: tuple[str, ...]
     revoked_host_keys: str
     host_key_alias: str
     host_key_algorithms: str
@@ -130,14 +127,13 @@ class SettingsReader:
             hostname=tokens.host,
             port=tokens.port,
             user=tokens.user,
-            identity_files=tuple(f"{question.home}/.ssh/{key}" for key in DEFAULT_KEYS) if keys is None else keys,
-            identity_files_default=keys is None,
+            identity_files=() if keys is None else keys or ("none",),
             identities_only=self._yes("identitiesonly", False),
             certificate_files=self._files("certificatefile") or (),
             identity_agent=self._agent(),
             pubkey_authentication=(question.first("pubkeyauthentication") or "yes").lower() not in ("no", "false"),
-            known_hosts=self._known_hosts(),
-            global_known_hosts=self._path_list("globalknownhostsfile", GLOBAL_KNOWN_HOSTS),
+            known_hosts_files=self._known_hosts() or ("none",),
+            global_known_hosts_files=self._path_list("globalknownhostsfile", GLOBAL_KNOWN_HOSTS),
             revoked_host_keys=next(iter(self._files("revokedhostkeys") or ()), ""),
             host_key_alias=tokens.alias,
             host_key_algorithms=question.first("hostkeyalgorithms") or "",
@@ -198,11 +194,11 @@ class SettingsReader:
     def _agent(self) -> str:
         value = self.question.first("identityagent")
         if value is None or value == "SSH_AUTH_SOCK":
-            return os.environ.get("SSH_AUTH_SOCK", "")
-        if value.lower() == "none":
             return ""
+        if value.lower() == "none":
+            return "none"
         if re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", value):
-            return os.environ.get(value[1:], "")
+            return os.environ.get(value[1:]) or "none"
         return self._path(value, self.question.values["identityagent"][0])
 
     def _proxy_jump(self) -> str:
@@ -221,7 +217,8 @@ class SettingsReader:
         value = self.question.first("proxycommand")
         if value is None or value.lower() == "none":
             return ""
-        return self.tokens.expand(value, PROXY_TOKENS, self._where("proxycommand"))
+        self.tokens.expand(value, PROXY_TOKENS, self._where("proxycommand"))  # only to find a token that is none
+        return value
 
 
 def _choice(known: dict[str, _T]) -> Callable[[str], _T]:

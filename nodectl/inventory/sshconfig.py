@@ -2,10 +2,10 @@
 
     config = SshConfig()                            # ~/.ssh/config, then /etc/ssh/ssh_config, as ssh reads them
     settings = config.resolve(node)                 # SshSettings
-    for hop in config.jumps(settings): ...          # the settings of each jump host, nearest to here first
 
 A node is looked up by its address, or by its name where it has none; what the node says itself (port, user, keys, jump)
-wins over the config, as options on ssh's command line do.
+wins over the config, as options on ssh's command line do. The hops of a ProxyJump are looked up one by one by whoever
+connects, as `ssh -J` does.
 
 The files are read here and not with paramiko's reader, which knows no Include, `Match localnetwork|tagged|version`,
 several CertificateFile, `~user`, escapes, comments after a value, tokens in UserKnownHostsFile, or `ProxyJump` before
@@ -25,14 +25,14 @@ import msgspec
 from nodectl.inventory.errors import InventoryError
 from nodectl.inventory.ssh_match import Matcher, Question, ask_ssh
 from nodectl.inventory.ssh_reader import Option, Segment, read_config
-from nodectl.inventory.ssh_settings import DEFAULT_KEYS, SettingsReader, SshSettings
-from nodectl.inventory.target import MAX_HOPS, Target, parse_jumps
+from nodectl.inventory.ssh_settings import SettingsReader, SshSettings
 from nodectl.model import Node
 
 __all__ = ["SshConfig", "SshSettings"]
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 
+_DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa")
 _log = logging.getLogger("nodectl.inventory")
 
 
@@ -82,32 +82,6 @@ class SshConfig:
             settings = self._cache[key] = self._resolve(node)
         return settings
 
-    def jumps(self, settings: SshSettings) -> tuple[SshSettings, ...]:
-        """The settings of each jump host, the one nearest to here first; () where the way is direct or a command.
-
-        As with `ssh -J`: each hop is looked up in the config; the first may have jump hosts or a proxy command of its
-        own, the others are reached through the hop before them.
-
-        Raises:
-            InventoryError: a hop is wrong, or the hops lead back to themselves.
-        """
-        chain: list[SshSettings] = []
-        while settings.proxy_jump:
-            hops = parse_jumps(settings.proxy_jump)
-            later = [self._hop(hop, "none") for hop in hops[1:]]
-            settings = self._hop(hops[0], None)
-            chain = [settings, *later, *chain]
-            if len(chain) > MAX_HOPS:
-                names = " -> ".join(hop.alias for hop in chain)
-                raise InventoryError(
-                    f"the jump hosts lead back to themselves: {names}; keep ProxyJump away from the jump host itself: "
-                    f"Host * !{settings.alias}"
-                )
-        return tuple(chain)
-
-    def _hop(self, hop: Target, jump: str | None) -> SshSettings:
-        return self.resolve(Node(name=hop.host, user=hop.user, port=hop.port, jump=jump))
-
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
@@ -132,7 +106,7 @@ class SshConfig:
         if node.identity_files:
             question.values["identityfile"] = [Option("identityfile", (file,), "") for file in node.identity_files]
         settings = SettingsReader(question, hostname).read()
-        return msgspec.structs.replace(settings, known_hosts=node.known_hosts) if node.known_hosts else settings
+        return msgspec.structs.replace(settings, known_hosts_files=node.known_hosts) if node.known_hosts else settings
 
     def _question(self, node: Node) -> Question:
         typed = node.address or node.name
@@ -164,7 +138,7 @@ class SshConfig:
 def _options(answer: dict[str, list[list[str]]], home: Path) -> list[Option]:
     """`ssh -G`'s answer as options. It prints its default keys, too; those are not configured ones."""
     keys = {words[0] for words in answer.get("identityfile", []) if words}
-    if keys <= {f"~/.ssh/{key}" for key in (*DEFAULT_KEYS, "id_xmss", "id_dsa")}:
+    if keys <= {f"~/.ssh/{key}" for key in _DEFAULT_KEYS}:
         answer = {key: lines for key, lines in answer.items() if key != "identityfile"}
     return [Option(key, tuple(words), "ssh -G") for key, lines in answer.items() for words in lines if words]
 
