@@ -1,0 +1,212 @@
+"""Rules about which GPUs there are, and how they are set up."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nodectl.engine.rules import CannotTellError, FactView, RowResult
+from nodectl.engine.rules.gpu_rows import (
+    Row,
+    Tables,
+    about,
+    failed,
+    gpu_label,
+    gpu_model,
+    is_idle,
+    judge_rows,
+    not_judged,
+    passed,
+    read,
+    sum_up,
+    unknown,
+    version,
+)
+
+_NO_ACTION = "None"
+_GUESTS = ("VGPU",)
+_OTHER_OWNER = "vfio-pci"
+_IDENTITY = ("uuid", "name", "pci_bus_id", "memory_total_mib", "temperature_c", "pstate")
+# What nvidia-smi prints in place of a value when the GPU does not answer; refused permission is another matter.
+_LOST = ("gpu is lost", "unknown error", "err!", "gpu requires reset", "gpu access blocked")
+
+
+def all_attached(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Bus, driver (/proc), NVML and the list that nvidia-smi prints agree on the GPUs."""
+    listed_rows = facts.rows("gpu.devices")
+    listed = {_address(row.get("pci_bus_id")) for row in listed_rows}
+    results = []
+    for row in facts.rows("gpu.pci"):
+        address, driver = str(row.get("pci_bus_id")), row.get("driver")
+        if driver == _OTHER_OWNER:
+            results.append(about(address, not_judged("given to a virtual machine (vfio-pci)")))
+        elif _address(address) in listed:
+            results.append(about(address, passed("listed by nvidia-smi", "listed")))
+        else:
+            held = f"driver {driver}" if driver else "no driver"
+            results.append(about(address, failed("listed by nvidia-smi", f"on the PCI bus, {held}, not listed")))
+    for name, what in (("gpu.attached_count", "attached"), ("gpu.proc_count", "in /proc/driver/nvidia/gpus")):
+        try:
+            results += _same_number(facts.get(name), what, len(listed_rows))
+        except CannotTellError as problem:
+            results.append(unknown(str(problem)))
+    return sum_up(results)
+
+
+def _same_number(other: Any, what: str, listed: int) -> list[RowResult]:
+    """A failure where another count is not that of the list; nothing where it is, or is not reported."""
+    if other is None or int(other) == listed:
+        return []
+    return [failed(f"as many GPUs {what} as listed", f"{other} {what}, {listed} listed")]
+
+
+def _address(text: Any) -> str:
+    """0000:0b:00.0 however it is written; nvidia-smi writes the domain with eight digits, in capitals."""
+    domain, _, rest = str(text).lower().partition(":")
+    return f"{domain.lstrip('0').rjust(4, '0')}:{rest}"
+
+
+def answers(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """No GPU has an error in place of what every GPU can tell."""
+
+    def judge(row: Row) -> RowResult:
+        errors: Mapping[str, str] = row.get("_errors") or {}
+        lost = {field: text for field, text in errors.items() if any(word in text.casefold() for word in _LOST)}
+        for field in (*_IDENTITY, *lost):
+            if field in lost:
+                return failed("values", f"{lost[field]} ({field})", f"{len(lost)} fields could not be read")
+        return passed("values", "values")
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def recovery_action(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """The driver asks for nothing: the recovery action, or on older drivers the two flags, say so."""
+
+    def judge(row: Row) -> RowResult:
+        action = read(row, "recovery_action")
+        if action is not None:
+            return passed("None", "None") if action == _NO_ACTION else failed("None", str(action))
+        flags = {name: read(row, name) for name in ("reset_required", "drain_and_reset_recommended")}
+        if all(value is None for value in flags.values()):
+            return not_judged("this driver does not say what it would do")
+        asked = [name.replace("_", " ") for name, value in flags.items() if value]
+        return failed("None", ", ".join(asked)) if asked else passed("None", "None")
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def model_expected(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Every word of `expect.model` is in the product name, or it is the model's id in the table."""
+    wanted = str(facts.value("expect.model")).strip()
+    words = set(wanted.casefold().split())
+
+    def judge(row: Row) -> RowResult:
+        name = read(row, "name")
+        model = gpu_model(row, tables).get("model")
+        if name is None:
+            return unknown("its name is not reported", wanted)
+        fits = words <= set(str(name).casefold().split()) or wanted.casefold() == str(model)
+        return (passed if fits else failed)(wanted, str(name))
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def models_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """One product name for all GPUs, display cards left out."""
+    rows = [row for row in facts.rows("gpu.devices") if row.get("name") not in params["ignore"]]
+    return _alike(rows, "name", "one model")
+
+
+def vbios_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """One VBIOS for all GPUs of the same PCI id and board part number."""
+    boards: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in facts.rows("gpu.devices"):
+        boards[(row.get("pci_id"), row.get("pci_subsystem_id"), row.get("board_part_number"))].append(row)
+    results: list[RowResult] = []
+    for rows in boards.values():
+        results += _alike(rows, "vbios_version", "one VBIOS")
+    return sum_up(results)
+
+
+def _alike(rows: Sequence[Row], field: str, expected: str) -> list[RowResult]:
+    """Every row has the commonest value of the field; without a majority the whole is one failure."""
+    unread = [row for row in rows if field in (row.get("_errors") or {})]
+    values = Counter(str(row[field]) for row in rows if row.get(field) is not None)
+    if unread or not values:
+        reason = "; ".join(f"{gpu_label(row)}: {row['_errors'][field]}" for row in unread)
+        return [unknown(reason, expected) if unread or not rows else not_judged(f"{field} is not reported")]
+    (common, number), *others = values.most_common()
+    if not others:
+        return [passed(expected, f"{common} on {number} of {number}")]
+    if others[0][1] == number:
+        return [failed(expected, ", ".join(f"{value} on {count}" for value, count in values.most_common()))]
+    return [
+        about(gpu_label(row), failed(f"{common}, as on {number} others", str(row[field])))
+        for row in rows
+        if row.get(field) is not None and str(row[field]) != common
+    ]
+
+
+def memory_total(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """At least the model's memory, less a tolerance; more is a GDDR board with ECC off."""
+    tolerance = float(params["tolerance"])
+
+    def judge(row: Row) -> RowResult:
+        if row.get("virtualization_mode") in _GUESTS:
+            return not_judged("a vGPU has the memory of its profile")
+        documented = gpu_model(row, tables).get("memory_mib")
+        if documented is None:
+            return not_judged(f"the memory of {row.get('name') or row.get('pci_id')} is not documented")
+        total = read(row, "memory_total_mib")
+        if total is None:
+            return unknown("its memory is not reported")
+        verdict = passed if total >= int(documented) * (1 - tolerance) else failed
+        return verdict(f"at least {documented} MiB (less {tolerance:.0%})", f"{total} MiB")
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def retired_pages(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Single and double bit retirements together stay under the limit."""
+    limit = int(params["max_pages"])
+
+    def judge(row: Row) -> RowResult:
+        counts = [read(row, name) for name in ("retired_pages_sbe", "retired_pages_dbe")]
+        told = [count for count in counts if count is not None]
+        if not told:
+            return not_judged("this GPU remaps rows instead of retiring pages")
+        return (passed if sum(told) <= limit else failed)(f"at most {limit} pages", f"{sum(told)} pages")
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def mig_driver(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Where MIG is on, the driver is at least the first one that does MIG on this model."""
+    driver = str(facts.value("driver.version"))
+
+    def judge(row: Row) -> RowResult:
+        if not read(row, "mig_current"):
+            return not_judged("MIG is off")
+        first = gpu_model(row, tables).get("mig_min_driver")
+        if first is None:
+            return not_judged(f"the first driver with MIG on {row.get('name')} is not documented")
+        return (passed if version(driver) >= version(first) else failed)(f"at least {first}", driver)
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def idle_memory_free(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """No memory is held where nothing runs."""
+    limit = int(params["max_used_mib"])
+
+    def judge(row: Row) -> RowResult:
+        used, processes = read(row, "memory_used_mib"), read(row, "processes_count")
+        if used is None or processes is None:
+            return not_judged("memory or processes are not reported")
+        if processes or not is_idle(row, 1):
+            return not_judged("the GPU is in use")
+        return (passed if used <= limit else failed)(f"at most {limit} MiB", f"{used} MiB")
+
+    return judge_rows(facts.rows("gpu.devices"), judge)

@@ -1,0 +1,215 @@
+"""Rules about the NVLinks of each GPU: how many are up, how fast, with which errors, and whom they reach."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from nodectl.engine.rules import CannotTellError, FactView, RowResult
+from nodectl.engine.rules.gpu_rows import (
+    Row,
+    Tables,
+    failed,
+    gpu_model,
+    judge_rows,
+    not_judged,
+    number,
+    passed,
+    read,
+    soft,
+)
+
+BASEBOARD = "baseboard"
+NO_NVLINK = "none"
+
+_NV = re.compile(r"NV[1-9][0-9]*\Z")
+_MAX_NAMED = 6
+_RECOVERIES = ("replay_errors", "recovery_errors", "recovery_events", "recovery_failed_events")
+_CRC = ("crc_errors", "malformed_packet_errors", "buffer_overrun_errors", "rx_errors", "local_link_integrity_errors")
+_BIT_ERRORS = ("effective_ber",)
+
+
+class _Links:
+    """The NVLinks of one GPU.
+
+    Attributes:
+        active: how many are up, as far as could be read.
+        rows: one a link; also the row without a number that stands for "all inactive".
+    """
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.active: int = sum(row.get("state") == "active" for row in rows)
+
+    def count(self) -> int:
+        """How many are active.
+
+        Raises:
+            CannotTellError: the state of one could not be read.
+        """
+        for row in self.rows:
+            read(row, "state")
+        return self.active
+
+
+def _links(facts: FactView) -> dict[int, _Links]:
+    """The links of each GPU by its index; empty where nvidia-smi knows no NVLink."""
+    rows: dict[int, list[Row]] = defaultdict(list)
+    for row in facts.get("nvlink.links", []):
+        rows[int(row["gpu_index"])].append(row)
+    return {index: _Links(links) for index, links in rows.items()}
+
+
+def _of(links: Mapping[int, _Links], gpu: Row) -> _Links:
+    return links.get(int(gpu["index"])) or _Links([])
+
+
+def _hidden(gpu: Row, facts: FactView, gpus: int) -> str:
+    """Why this GPU's links cannot be judged; empty when they can."""
+    if read(gpu, "mig_current"):
+        return "MIG hides the NVLinks"
+    if gpus == 1 and soft(facts, "virt.is_vm", False):
+        return "a VM with one GPU has its NVLinks off"
+    return ""
+
+
+def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """As many active links as the model's board has wired, where a document says how many."""
+    links, gpus = _links(facts), facts.rows("gpu.devices")
+
+    def judge(gpu: Row) -> RowResult:
+        known = gpu_model(gpu, tables)
+        hidden = _hidden(gpu, facts, len(gpus))
+        if hidden:
+            return not_judged(hidden)
+        if known.get("nvlink") == NO_NVLINK:
+            return not_judged("this model has no NVLink")
+        if known.get("nvlink") != BASEBOARD or known.get("nvlink_links") is None:
+            return not_judged(f"no document says how many links {gpu.get('name')} must have up")
+        wanted = int(known["nvlink_links"])
+        active = _of(links, gpu).count()
+        return (passed if active >= wanted else failed)(f"{wanted} active links", f"{active} active")
+
+    return judge_rows(gpus, judge)
+
+
+def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Where the number is not documented: as many active links as the best GPU of the same model in the node."""
+    links, gpus = _links(facts), facts.rows("gpu.devices")
+    best: dict[Any, int] = defaultdict(int)
+    peers: dict[Any, int] = defaultdict(int)
+    for gpu in gpus:
+        best[gpu.get("pci_id")] = max(best[gpu.get("pci_id")], _of(links, gpu).active)
+        peers[gpu.get("pci_id")] += 1
+
+    def judge(gpu: Row) -> RowResult:
+        known = gpu_model(gpu, tables)
+        hidden = _hidden(gpu, facts, len(gpus))
+        if hidden:
+            return not_judged(hidden)
+        if known.get("nvlink_links") is not None:
+            return not_judged("the number is documented: see nvlink.link_count")
+        most = best[gpu.get("pci_id")]
+        if known.get("nvlink") == NO_NVLINK or most == 0:
+            return not_judged("no GPU of this model has an active NVLink here")
+        if peers[gpu.get("pci_id")] == 1:
+            return not_judged("there is no second GPU of this model to compare with")
+        active = _of(links, gpu).count()
+        return (passed if active >= most else failed)(f"{most} active links, as on its peers", f"{active} active")
+
+    return judge_rows(gpus, judge)
+
+
+def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Every active link has the raw speed of its generation, less a tolerance."""
+    links, tolerance = _links(facts), float(params["tolerance"])
+
+    def judge(gpu: Row) -> RowResult:
+        wanted = number(gpu_model(gpu, tables).get("nvlink_gbs"))
+        if wanted is None:
+            return not_judged(f"the speed of one link of {gpu.get('name')} is not documented")
+        active = [row for row in _of(links, gpu).rows if row.get("state") == "active"]
+        if not active:
+            return not_judged("no link is active: see nvlink.link_count")
+        speeds = {row["link"]: number(read(row, "speed_gbs")) for row in active}
+        slow = {link: speed for link, speed in speeds.items() if speed is None or speed < wanted * (1 - tolerance)}
+        expected = f"{wanted:g} GB/s on each link"
+        if not slow:
+            return passed(expected, f"{len(active)} links")
+        return failed(expected, _named({f"link {link}": f"{speed or 0:g} GB/s" for link, speed in slow.items()}))
+
+    return judge_rows(facts.rows("gpu.devices"), judge)
+
+
+def recovery_errors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """No replay and no recovery on any link."""
+    return _counters(facts, _RECOVERIES, float(params["max_errors"]))
+
+
+def crc_errors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """No damaged packet on any link."""
+    return _counters(facts, _CRC, float(params["max_errors"]))
+
+
+def bit_errors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """The effective bit error rate of every link (Blackwell) stays under the limit."""
+    return _counters(facts, _BIT_ERRORS, float(params["max_ber"]))
+
+
+def _counters(facts: FactView, names: tuple[str, ...], limit: float) -> list[RowResult]:
+    """Every link keeps each of the counters that the driver prints at or under the limit; one verdict a GPU."""
+    expected = f"at most {limit:g} on each link"
+
+    def judge(links: _Links) -> RowResult:
+        told = 0
+        over: dict[str, str] = {}
+        for row in links.rows:
+            for name in names:
+                value = number(read(row, name))
+                if value is None:
+                    continue
+                told += 1
+                if value > limit:
+                    over[f"link {row.get('link')}"] = f"{value:g} {name.replace('_', ' ')}"
+        if over:
+            return failed(expected, _named(over))
+        return passed(expected, "none above") if told else not_judged("this GPU does not count them")
+
+    links = _links(facts)
+    if not links:
+        return [not_judged("no GPU has NVLinks")]
+    return judge_rows([{"index": index} for index in sorted(links)], lambda row: judge(links[row["index"]]))
+
+
+def _named(parts: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{name}: {text}" for name, text in list(parts.items())[:_MAX_NAMED])
+    return shown + (f" and {len(parts) - _MAX_NAMED} more" if len(parts) > _MAX_NAMED else "")
+
+
+def topology(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """NVLink (NV#) between each two GPUs of boards on which all are connected."""
+    gpus = facts.rows("gpu.devices")
+    connected = {
+        int(gpu["index"])
+        for gpu in gpus
+        if gpu_model(gpu, tables).get("fabric_manager") in ("node", "switch_tray") and not gpu.get("mig_current")
+    }
+    if len(connected) < 2:
+        return [not_judged("no two GPUs here are of models whose boards connect all of them")]
+    rows: dict[int, list[Row]] = defaultdict(list)
+    for row in facts.rows("gpu.topology"):
+        rows[int(row["gpu_index"])].append(row)
+
+    def judge(gpu: Row) -> RowResult:
+        peers = [row for row in rows[int(gpu["index"])] if int(row["peer_index"]) in connected]
+        if len(peers) < len(connected) - 1:
+            raise CannotTellError(f"nvidia-smi topo -m shows {len(peers)} of {len(connected) - 1} peers")
+        others = {f"GPU {row['peer_index']}": str(read(row, "link")) for row in peers}
+        far = {peer: link for peer, link in others.items() if not _NV.match(link)}
+        if far:
+            return failed("NV# to every other GPU", _named(far))
+        return passed("NV# to every other GPU", ", ".join(sorted(set(others.values()))))
+
+    return judge_rows([gpu for gpu in gpus if int(gpu["index"]) in connected], judge)
