@@ -191,9 +191,9 @@ def describe(value: Any) -> str:
     return f"the number {value}"
 
 
-def quoted(text: str) -> str:
-    """`"text"` for an error, cut to a readable length, with control characters made visible."""
-    shown = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+def quoted(text: str, limit: int = _MAX_SHOWN) -> str:
+    """`"text"` for an error, cut to `limit` characters, with control characters made visible."""
+    shown = text if len(text) <= limit else text[:limit] + "…"
     if not shown.isprintable():
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode("ascii") for c in shown)
     return f'"{shown}"'

@@ -53,6 +53,6 @@ def _sinfo(where: str, options: list[str]) -> str:
         said = done.stderr.strip().splitlines()
         raise InventoryError(
             f"{where}: `{' '.join(command)}` failed with exit status {done.returncode}"
-            + (f": {quoted(said[-1])}" if said else "")
+            + (f": {quoted(said[-1], 300)}" if said else "")
         )
     return done.stdout

@@ -45,7 +45,6 @@ class Question:
         self.local_user = local_user
         self.home = home
         self.values: dict[str, list[Option]] = {}
-        self.wants_final = False
         if user:
             self.values["user"] = [Option("user", (user,), "")]
         if port:
@@ -94,10 +93,16 @@ class Question:
 
 
 class Matcher:
-    """Applies segments to questions. May be used by several threads."""
+    """Applies segments to questions. May be used by several threads.
+
+    Attributes:
+        two_passes: the config asks for a second pass with the host's real name (`Match final`).
+    """
 
     def __init__(self, segments: Sequence[Segment], warn: Callable[[str], None]) -> None:
-        self._segments = segments
+        self._segments = [segment for segment in segments if segment.options]
+        # As in ssh: the word alone brings the second pass, wherever it stands.
+        self.two_passes = any(one.kind == "final" for seg in segments for gate in seg.gates for one in gate.criteria)
         self._warn = warn
         self._lock = threading.Lock()
         self._exec_answers: dict[str, bool] = {}
@@ -107,7 +112,7 @@ class Matcher:
         # A block for one host each is what generated configs have thousands of: those are found by name.
         self._general: list[int] = []
         self._by_name: dict[str, list[int]] = {}
-        for index, segment in enumerate(segments):
+        for index, segment in enumerate(self._segments):
             literal = [gate for gate in segment.gates if gate.patterns and _literal(gate)]
             if literal:
                 for name in {pattern.text for pattern in literal[0].patterns}:
@@ -148,7 +153,6 @@ class Matcher:
         if kind == "all":
             result = True
         elif kind in ("canonical", "final"):
-            question.wants_final = question.wants_final or kind == "final"
             result = final
         elif kind == "host":
             result = list_fits(argument.lower(), question.hostname().lower())
@@ -245,7 +249,7 @@ def ask_ssh(options: Sequence[str], config: str = "") -> dict[str, list[list[str
         raise InventoryError(f"`ssh -G` gave no answer in {SSH_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line and "Pseudo-terminal" not in line]
-        raise InventoryError(f"`ssh -G` says {quoted(said[0]) if said else f'nothing (status {done.returncode})'}")
+        raise InventoryError(f"`ssh -G` says {quoted(said[0], 300) if said else f'nothing (status {done.returncode})'}")
     answer: dict[str, list[list[str]]] = {}
     for line in done.stdout.splitlines():
         key, _, value = line.partition(" ")

@@ -83,7 +83,7 @@ def read_config(path: Path, *, home: Path, system: bool = False) -> list[Segment
     """
     reader = _Reader(home, system)
     reader.read(path, (), 0)
-    return [segment for segment in reader.segments if segment.options]
+    return reader.segments
 
 
 def compile_pattern(text: str) -> Pattern:

@@ -99,7 +99,7 @@ class SshConfig:
                 for option in answer:
                     question.take(option)
                 hostname = (question.first("hostname") or hostname).lower()
-        elif question.wants_final:
+        elif self._matcher.two_passes:
             question.values["hostname"] = [Option("hostname", (hostname.replace("%", "%%"),), "")]
             self._matcher.apply(question, hostname, final=True)
         # The node's own files stand alone; ssh's -i would have the config's after them.
