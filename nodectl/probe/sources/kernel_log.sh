@@ -73,7 +73,8 @@ kl_dmesg() { { kl_read dmesg; echo "nd_rc $?"; } | kl_fold; }
 
 nd_file /proc/uptime
 nd_cmd_as btime grep '^btime ' /proc/stat
-nd_cmd date +%z
+# The probe itself runs in UTC.
+nd_cmd_as 'date +%z' env -u TZ date +%z
 
 # The very first line tells whether a log reaches back to boot. The journal has the better times and outlives the
 # kernel's buffer; the buffer costs next to nothing and is there when the journal is not, is cut short or is too slow.
