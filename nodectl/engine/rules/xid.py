@@ -19,7 +19,7 @@ import msgspec
 
 from nodectl.engine.rules import FactView, RowResult
 from nodectl.engine.rules.log_text import DETAIL_OF, UNREADABLE, incomplete, quietly, when
-from nodectl.model import Outcome
+from nodectl.model import FactState, Outcome
 
 Row = Mapping[str, Any]
 
@@ -36,6 +36,7 @@ class _Gpus(msgspec.Struct):
     families: frozenset[str]
     driver: str
     branch: int
+    unread: bool
 
     def label(self, device: str) -> str:
         row = self.rows.get(device)
@@ -66,12 +67,11 @@ def events(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]
     history: list[str] = []
     for row in rows:
         entry = tables["xid"].get(row["xid"])
-        if entry is None or not _applies(entry, gpus.families_of(row["gpu_pci_bus_id"])):
-            if params.get("unknown_codes") and not row.get("before_reset"):
-                results.append(_unknown_code(row, entry, gpus))
-            continue
-        kind = _class(row, entry, rows, params)
+        applies = _applies(entry, row, gpus)
+        kind = _class(row, entry, rows, params) if entry and applies is not False else ""
         if kind not in classes:
+            if applies is not True and params.get("unknown_codes") and not row.get("before_reset"):
+                results.append(_unknown_code(row, entry, gpus))
             continue
         if row.get("before_reset") or _settled(row, entry, gpus):
             history.append(_short(row, gpus))
@@ -118,6 +118,7 @@ def _gpus(facts: FactView) -> _Gpus:
         families=families.pop() if len(families) == 1 else frozenset(),
         driver=driver,
         branch=int(head) if head.isdigit() else 0,
+        unread=quietly(lambda: facts.state("gpu.devices"), FactState.ERROR) is FactState.ERROR,
     )
 
 
@@ -134,13 +135,15 @@ def _families(row: Row) -> frozenset[str]:
     return frozenset()
 
 
-def _applies(entry: Row, families: frozenset[str]) -> bool:
-    """False only when the catalogue limits the code to other GPUs than this one."""
+def _applies(entry: Row | None, row: Row, gpus: _Gpus) -> bool | None:
+    """Whether the catalogue has the code for this GPU; None where it has it for some, and which GPU it is is unread."""
+    if entry is None:
+        return False
     only = entry.get("only")
+    families = gpus.families_of(row["gpu_pci_bus_id"])
     if not only or not families:
-        return True
-    names = only.split() if isinstance(only, str) else only
-    return not families.isdisjoint(names)
+        return None if only and gpus.unread else True
+    return not families.isdisjoint(only.split() if isinstance(only, str) else only)
 
 
 def _class(row: Row, entry: Row, rows: Sequence[Row], params: Mapping[str, Any]) -> str:
@@ -236,7 +239,8 @@ def _unknown_code(row: Row, entry: Row | None, gpus: _Gpus) -> RowResult:
     where = "NVIDIA's catalogue calls it unused or does not have it"
     if entry is not None:
         name = (gpus.rows.get(device) or {}).get("name") or "this GPU"
-        where = f"NVIDIA's catalogue has it ({entry['meaning']}), but not for {name}"
+        unless = "only for some GPUs, and which this is could not be read" if gpus.unread else f"but not for {name}"
+        where = f"NVIDIA's catalogue has it ({entry['meaning']}), {unless}"
     driver = f"driver {gpus.driver}" if gpus.driver else "the driver"
     return RowResult(
         Outcome.UNKNOWN,
