@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nodectl.inventory.nodeset import fold as fold_nodes
-from nodectl.model import CheckReport, Finding, NodeReport, NodeState, Outcome, Report
+from nodectl.model import CheckReport, Finding, NodeReport, NodeState, Outcome, Report, Severity
 from nodectl.view import glyphs
 from nodectl.view.fold import CheckGroup, NodeGroup, Part, by_check, by_reason, natural
 from nodectl.view.lines import Line, hanging, plain
@@ -14,6 +14,7 @@ _INDENT = 4
 _LABEL = 10
 _MAX_GROUPS = 12
 _MAX_IDS = 8
+_MINOR = Severity.LOW
 _OUTCOME_WORDS = (
     ("fail", "failed"),
     ("unknown", "unknown"),
@@ -26,13 +27,19 @@ _OUTCOME_WORDS = (
 def report_lines(report: Report, *, width: int = 100, verbose: bool = False) -> Iterator[Line]:
     """The whole report: failures worst first, what could not be told, who was not reached, and the summary.
 
-    `verbose` adds the passes, what does not apply, and each unknown check by itself.
+    Failures of low severity and below are one line each. `verbose` says all of them in full, adds the passes and what
+    does not apply, and names each unknown check.
     """
     checks = {check.id: check for check in report.checks}
     findings = report.results + report.fleet
-    failed = [f for f in findings if f.outcome is Outcome.FAIL]
-    for group in by_check(failed):
-        yield from check_group_lines(group, checks, width=width)
+    failed = by_check(f for f in findings if f.outcome is Outcome.FAIL)
+    minor = [] if verbose else [g for g in failed if g.waived or g.severity.rank <= _MINOR.rank]
+    for group in failed:
+        if group not in minor:
+            yield from check_group_lines(group, checks, width=width)
+            yield plain("")
+    if minor:
+        yield from minor_lines(minor, checks, width=width)
         yield plain("")
     unknown = [f for f in findings if f.outcome is Outcome.UNKNOWN]
     if unknown:
@@ -66,15 +73,7 @@ def check_group_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, w
     for node_group in group.groups[:_MAX_GROUPS]:
         yield from _node_group_lines(node_group, width=width, with_expected=not one_for_all)
     if len(group.groups) > _MAX_GROUPS:
-        left = group.groups[_MAX_GROUPS:]
-        names = sum(g.size for g in left)
-        yield from hanging(
-            "",
-            f"and {names} more nodes in {len(left)} groups (--json lists them all)",
-            indent=_INDENT,
-            label_width=0,
-            width=width,
-        )
+        yield from _more(group.groups[_MAX_GROUPS:], width=width)
     if one_for_all:
         yield from hanging("expected", expected.pop(), indent=_INDENT, label_width=_LABEL, width=width)
     if check:
@@ -116,6 +115,29 @@ def _because(check: CheckReport, *, width: int) -> Iterator[Line]:
         yield from hanging("fix", check.fix, indent=_INDENT, label_width=_LABEL, width=width)
 
 
+def minor_lines(groups: Sequence[CheckGroup], checks: Mapping[str, CheckReport], *, width: int) -> Iterator[Line]:
+    """Failures that need not be read today: a line for the check, a line for each group of nodes."""
+    yield [("bold", f"{len(groups)} smaller findings"), ("dim", "  (in full: -v, or nodectl checks show ID)")]
+    for group in groups:
+        letter = glyphs.letter(group.outcome, group.severity, waived=group.waived)
+        check = checks.get(group.check)
+        title = f"  {check.title}" if check else ""
+        head = f"{letter} {group.check}"
+        yield [(glyphs.STYLE_OF[letter], head), ("dim", title[: max(0, width - len(head))])]
+        for node_group in group.groups[:_MAX_GROUPS]:
+            expected = " or ".join(dict.fromkeys(part.expected for part in node_group.parts if part.expected))
+            said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
+            yield from _beside(node_group.nodes, f"{said}, expected {expected}" if expected else said, width=width)
+        if len(group.groups) > _MAX_GROUPS:
+            yield from _more(group.groups[_MAX_GROUPS:], width=width)
+
+
+def _more(left: Sequence[NodeGroup], *, width: int) -> Iterator[Line]:
+    nodes = sum(group.size for group in left)
+    text = f"and {nodes} more nodes, in {len(left)} groups (--json lists them all)"
+    yield from hanging("", text, indent=_INDENT, label_width=0, width=width)
+
+
 def unknown_lines(
     findings: Sequence[Finding], checks: Mapping[str, CheckReport], *, width: int, verbose: bool
 ) -> Iterator[Line]:
@@ -125,7 +147,7 @@ def unknown_lines(
     total = len({(f.node, f.check) for f in findings})
     yield [
         (style, f"{glyphs.UNKNOWN} unknown  "),
-        ("bold", f"{total} checks could not be told"),
+        ("bold", f"{_count(total, 'check')} could not be told"),
         ("dim", " (never counted as a pass)"),
     ]
     for group in groups:
@@ -139,7 +161,7 @@ def unreachable_lines(nodes: Iterable[NodeReport], *, width: int) -> Iterator[Li
     """Nodes that gave no reply, folded by why, with what to do about it."""
     style = glyphs.STYLE_OF[glyphs.UNREACHABLE]
     lost = list(nodes)
-    yield [(style, f"{glyphs.UNREACHABLE} unreachable  "), ("bold", f"{len(lost)} of the nodes gave no reply")]
+    yield [(style, f"{glyphs.UNREACHABLE} unreachable  "), ("bold", f"{_count(len(lost), 'node')} gave no reply")]
     said: dict[tuple[str, str, str], list[str]] = {}
     for node in lost:
         reason = node.reason
@@ -180,12 +202,16 @@ def summary_lines(report: Report) -> Iterator[Line]:
         (glyphs.UNKNOWN, nodes.unknown, "unknown"),
         (glyphs.UNREACHABLE, nodes.unreachable, "unreachable"),
     ]
-    line: Line = [("bold", f"{len(report.nodes)} nodes")]
+    line: Line = [("bold", _count(len(report.nodes), "node"))]
     for letter, count, word in cells:
         if count:
             line += [("", "  "), (glyphs.STYLE_OF[letter], f"{letter} {count} {word}")]
     yield line
     counts = ", ".join(f"{outcomes[key]} {word}" for key, word in _OUTCOME_WORDS if outcomes.get(key))
-    yield [("dim", f"{len(report.checks)} checks ({report.profile}): {counts or 'none could be made'}")]
+    yield [("dim", f"{_count(len(report.checks), 'check')} ({report.profile}): {counts or 'none could be made'}")]
     if report.partial:
         yield [("warn", "interrupted: this report is partial")]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

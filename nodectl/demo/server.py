@@ -1,0 +1,152 @@
+"""A real SSH server on loopback for each node of the demo fleet.
+
+A connection goes the whole way that one to a real node goes: host key, public key login, one channel, the probe's
+script on stdin. Only what a shell would do with the script is played back: the server reads the script's first line and
+answers with the recorded node's sections for the sources that were asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+_HEADER = re.compile(rb"# nodectl-probe/1 nonce=([0-9a-f]{8,64}) sources=([a-z0-9_,]*)\n")
+_MAX_SCRIPT_BYTES = 1 << 20
+_CHUNK = 32 << 10
+
+# What to answer: nonce and source names to the bytes that the node would have sent.
+Answer = Callable[[str, list[str]], bytes]
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """An ed25519 key in OpenSSH's forms."""
+
+    private: str
+    public: str
+
+    @classmethod
+    def generate(cls) -> KeyPair:
+        key = ed25519.Ed25519PrivateKey.generate()
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        return cls(private.decode(), public.decode())
+
+    def load(self) -> paramiko.Ed25519Key:
+        return paramiko.Ed25519Key.from_private_key(io.StringIO(self.private))
+
+
+class _Session(paramiko.ServerInterface):
+    """Lets one key in, and one command run."""
+
+    def __init__(self, allowed: str) -> None:
+        self._allowed = allowed
+        self.command = threading.Event()
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        same = f"{key.get_name()} {key.get_base64()}" == self._allowed
+        return paramiko.AUTH_SUCCESSFUL if same else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.command.set()
+        return True
+
+
+class NodeServer:
+    """One demo node: listens on 127.0.0.1, on a port that the system picks.
+
+    Args:
+        host_key: the node's own.
+        allowed: public key (`ssh-ed25519 AAAA...`) that may log in.
+        answer: makes the reply.
+        think_s: how long the node takes to answer.
+    """
+
+    def __init__(self, host_key: KeyPair, allowed: str, answer: Answer, *, think_s: float = 0.0) -> None:
+        self._host_key, self._allowed, self._answer, self._think_s = host_key.load(), allowed, answer, think_s
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._transports: set[paramiko.Transport] = set()
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=self._accept, name="nodectl-demo-accept", daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Stop listening, end every connection, and wait for the threads."""
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for transport in list(self._transports):
+            transport.close()
+        for thread in self._threads:
+            thread.join(1.0)
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), name="nodectl-demo-node", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport = paramiko.Transport(connection)
+        transport.daemon = True
+        self._transports.add(transport)
+        try:
+            transport.add_server_key(self._host_key)
+            session = _Session(self._allowed)
+            transport.start_server(server=session)
+            channel = transport.accept(30)
+            if channel is not None and session.command.wait(10):
+                self._reply(channel)
+        except (paramiko.SSHException, OSError, EOFError):
+            pass  # the client went away: that is its right
+        finally:
+            transport.close()
+            self._transports.discard(transport)
+
+    def _reply(self, channel: Any) -> None:
+        channel.settimeout(30)
+        script = bytearray()
+        while len(script) < _MAX_SCRIPT_BYTES and (data := channel.recv(_CHUNK)):
+            script += data
+        match = _HEADER.match(script)
+        if match is None:
+            channel.sendall_stderr(b"this is a recorded node: it only answers nodectl's probe\n")
+            channel.send_exit_status(127)
+        else:
+            self._closed.wait(self._think_s)
+            channel.sendall(self._answer(match[1].decode(), [name for name in match[2].decode().split(",") if name]))
+            channel.send_exit_status(0)
+        channel.shutdown_write()
+        # The client closes once it has read everything; closing first could cut what is still on its way.
+        give_up = time.monotonic() + 5
+        while not channel.closed and not self._closed.is_set() and time.monotonic() < give_up:
+            time.sleep(0.01)
