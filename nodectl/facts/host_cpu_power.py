@@ -61,9 +61,7 @@ FACTS = (
 
 def _rolled_up(reading: Reading, file: str, key: str, nothing: str) -> list[dict[str, Any]]:
     """`CPU VALUE` lines as one row a value."""
-    section = reading.reply.find("cmd", file)
-    if section is None or section.rc is None:
-        raise CannotTell(f"cut before {file} was read")
+    section = reading.ran(file)
     cpus: dict[str, set[int]] = {}
     for line in section.text.splitlines():
         cpu, _, value = line.partition(" ")
@@ -83,9 +81,7 @@ def _rolled_up(reading: Reading, file: str, key: str, nothing: str) -> list[dict
 
 def _disabled(reading: Reading) -> dict[str, tuple[int, int]]:
     """{state: (CPUs on which it is disabled, CPUs)}."""
-    section = reading.reply.find("cmd", "idle states")
-    if section is None or section.rc is None:
-        raise CannotTell("cut before the idle states were read")
+    section = reading.ran("idle states")
     counts: dict[str, tuple[int, int]] = {}
     for line in section.text.splitlines():
         match = re.fullmatch(r"\s*(\d{1,6}) (state\d{1,3}) (\d{1,3})", line)

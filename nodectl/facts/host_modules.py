@@ -74,8 +74,8 @@ def _loaded(reading: Reading) -> dict[str, list[str]]:
 
     A kernel that was built without modules has no such file: nothing is loaded there.
     """
-    section = reading.reply.find("cmd", _LOADED)
-    if section is not None and section.rc and "No such file" in section.stderr:
+    section = reading.ran(_LOADED)
+    if section.rc and "No such file" in section.stderr:
         trouble = reading.not_there(_LOADED)
         if isinstance(trouble, CannotTell):
             raise trouble
@@ -96,9 +96,7 @@ def _modinfo(reading: Reading, name: str) -> dict[str, str]:
         NotThere: there is no such module for the running kernel.
         CannotTell: modinfo is missing or failed.
     """
-    section = reading.reply.find("cmd", f"modinfo {name}")
-    if section is None or section.rc is None:
-        raise CannotTell(f"cut before modinfo {name}")
+    section = reading.ran(f"modinfo {name}")
     values: dict[str, str] = {}
     rc = None
     for line in section.text.splitlines():

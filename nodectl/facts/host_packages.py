@@ -131,9 +131,7 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
 
 
 def _held_dpkg(reading: Reading) -> list[str]:
-    section = reading.reply.find("cmd", _HELD)
-    if section is None or section.rc is None:
-        raise CannotTell(f"cut before the end of {_HELD}")
+    section = reading.ran(_HELD)
     *lines, last = section.text.splitlines() or [""]
     if last != "nd_rc 0":
         raise CannotTell(command_trouble(section) if section.rc else f"{_HELD} failed: {section.stderr:.200}")

@@ -77,9 +77,7 @@ def _units(reading: Reading) -> dict[str, dict[str, str]]:
     Raises:
         CannotTell: systemd was not there to answer.
     """
-    section = reading.reply.find("cmd", _SHOW)
-    if section is None or section.rc is None:
-        raise CannotTell(f"cut before the end of {_SHOW}")
+    section = reading.ran(_SHOW)
     if _NO_SYSTEMD.search(section.stderr):
         raise CannotTell(f"no systemd on this node to ask (process 1 is {_process_1(reading)})")
     units = parse_show(section.text)

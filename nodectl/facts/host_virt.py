@@ -69,10 +69,15 @@ def _dmi(reading: Reading, file: str) -> str:
         raise reading.not_there(path, "the machine has no DMI tables") from None
 
 
+def _detected(reading: Reading, name: str) -> str:
+    """The word of systemd-detect-virt (it says "none" with rc 1); empty when there is none."""
+    said = reading.ran(name).text.strip()
+    return said if re.fullmatch(r"[a-z0-9-]{2,30}", said) else ""
+
+
 def _vm(reading: Reading) -> str:
-    section = reading.reply.find("cmd", _VM)
-    said = section.text.strip() if section is not None and section.rc is not None else ""
-    if re.fullmatch(r"[a-z0-9-]{2,30}", said):
+    said = _detected(reading, _VM)
+    if said:
         return "other" if said == "vm-other" else said
     return _vm_by_hardware(reading)
 
@@ -100,9 +105,8 @@ def _vm_by_hardware(reading: Reading) -> str:
 
 
 def _container(reading: Reading) -> str:
-    section = reading.reply.find("cmd", _CONTAINER)
-    said = section.text.strip() if section is not None and section.rc is not None else ""
-    if re.fullmatch(r"[a-z0-9-]{2,30}", said):
+    said = _detected(reading, _CONTAINER)
+    if said:
         return said
     if reading.has("text", "container file"):
         marks = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
@@ -114,9 +118,7 @@ def _container(reading: Reading) -> str:
 
 
 def _group_count(reading: Reading) -> int:
-    section = reading.reply.find("cmd", f"ls {_GROUPS}")
-    if section is None or section.rc is None:
-        raise CannotTell(f"cut before {_GROUPS} was listed")
+    section = reading.ran(f"ls {_GROUPS}")
     if section.rc:
         if "No such file" in section.stderr:
             raise reading.not_there(_GROUPS, "this kernel knows no IOMMU groups")
@@ -130,9 +132,7 @@ def _group_count(reading: Reading) -> int:
 def _domains(reading: Reading) -> list[dict[str, Any]]:
     if _group_count(reading) == 0:
         raise NotThere("the IOMMU is off: there are no groups")
-    section = reading.reply.find("cmd", "iommu group types")
-    if section is None or section.rc is None:
-        raise CannotTell("cut before the types of the IOMMU groups were read")
+    section = reading.ran("iommu group types")
     rows = []
     for line in section.text.splitlines():
         match = re.fullmatch(r"\s*(\d{1,6}) ([A-Za-z-]{1,20})", line)
@@ -169,14 +169,13 @@ def _secure_boot(reading: Reading) -> bool:
         raise CannotTell("the probe did not say whether there is EFI firmware")
     if efi == "no":
         raise reading.not_there("/sys/firmware/efi", "the machine was not started by EFI firmware")
-    value = reading.command("SecureBoot").strip()
-    if value in ("0", "1"):
-        return value == "1"
-    listing = reading.reply.find("cmd", f"ls -d {_EFI_VARIABLE}")
-    if listing is not None and listing.rc and "No such file" in listing.stderr:
+    read = reading.ran("SecureBoot")
+    if read.text.strip() in ("0", "1"):
+        return read.text.strip() == "1"
+    listing = reading.ran(f"ls -d {_EFI_VARIABLE}")
+    if listing.rc and "No such file" in listing.stderr:
         raise CannotTell("EFI firmware, but its variables are not mounted or hold no SecureBoot")
-    section = reading.reply.find("cmd", "SecureBoot")
-    raise CannotTell(f"the EFI variable SecureBoot cannot be read: {section.stderr if section else ''}"[:200])
+    raise CannotTell(f"the EFI variable SecureBoot cannot be read: {read.stderr}"[:200])
 
 
 def parse_secure_boot(reply: SourceReply, context: Context) -> Iterator[Fact]:

@@ -1,7 +1,8 @@
 """How a parser reads what its source sent, without ever taking "could not look" for "is not there".
 
 A parser asks `Reading` for a file or a command's output. It gets text, or `NotThere` (looked, it is not there), or
-`CannotTell` (permission, I/O error, cut, no such command). `told` makes the fact of it.
+`CannotTell` (permission, I/O error, no such command). `told` makes the fact of it. Replies that were cut, and sections
+without an end, never come here: gather makes errors of them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ class Reading:
         self.reply = reply
         self._greps: dict[str, list[str]] | None = None
         self._complaints: list[str] = []
-        self._greps_whole = True
         self._unmounted = [s.text.strip() for s in reply.sections if s.kind == "text" and s.name == NOT_MOUNTED]
 
     def file(self, path: str) -> str:
@@ -62,12 +62,18 @@ class Reading:
         Raises:
             CannotTell: it failed, was not found, or was not run.
         """
-        section = self._section("cmd", name)
-        if section.rc is None:
-            raise CannotTell(f"cut before the end of: {name}")
+        section = self.ran(name)
         if section.rc in rcs:
             return section.text
         raise CannotTell(command_trouble(section))
+
+    def ran(self, name: str) -> Section:
+        """A command's section, however the command ended.
+
+        Raises:
+            CannotTell: it was not run.
+        """
+        return self._section("cmd", name)
 
     def has(self, kind: str, name: str) -> bool:
         """Whether the source sent such a section."""
@@ -89,8 +95,6 @@ class Reading:
         for complaint in self._complaints:
             if _speaks_of(complaint, path):
                 raise self._complained(complaint, path)
-        if not self._greps_whole:
-            raise CannotTell(f"cut before {path} was read")
         raise CannotTell(f"{path} reads as empty, or was not read")
 
     def lines_below(self, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
@@ -123,8 +127,6 @@ class Reading:
         raise CannotTell(f"the probe's reply holds nothing of {name}")
 
     def _checked(self, section: Section, path: str) -> str:
-        if section.rc is None:
-            raise CannotTell(f"cut before the end of {path}")
         if section.rc == 0:
             return section.text
         raise self._complained(section.stderr, path)
@@ -142,7 +144,6 @@ class Reading:
             for section in self.reply.sections:
                 if section.kind != "grep":
                     continue
-                self._greps_whole = self._greps_whole and section.rc is not None
                 for line in section.text.split("\n"):
                     path, colon, text = line.partition(":")
                     if colon:

@@ -72,7 +72,7 @@ def test_what_is_no_mount_point_is_absent() -> None:
         (_df("/scratch", "", 127, "timeout: not found\n"), "not found"),
         (_df("/scratch", "nas:/x 2048 1024 1024 50% /other"), "another mount"),
         (_df("/scratch", "gibberish"), "not understood"),
-        (None, "did not come to its end"),
+        (None, "df was not asked"),
     ],
 )
 def test_a_dead_server_costs_only_the_sizes_of_its_own_mount(section: Section | None, says: str) -> None:
