@@ -232,7 +232,7 @@ class Each:
         count_only = spec.at_least is not None
         tally = _Tally(len(rows))
         for number, row in enumerate(rows):
-            context.row = row = row if isinstance(row, Mapping) else {"value": row}
+            context.row = row = row if isinstance(row, dict) else {"value": row}
             if where is not None:
                 meant = where.test(context)
                 if meant is not TRUE:

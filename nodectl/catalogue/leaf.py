@@ -148,8 +148,8 @@ def compile_subject(place: Place, raw: dict[str, Any], scope: Scope) -> tuple[Op
     if "fact" in raw:
         spec = scope.fact(place.at("fact"), raw["fact"])
         name = raw["fact"]
-        if not isinstance(name, str):
-            return None, Declared()
+        if not isinstance(name, str) or (spec is None and scope.known_facts is not None):
+            return None, Declared()  # what is wrong with it has been said
         if "field" not in raw:
             return FactOperand(name), _declared(spec)
         field = require_text(place.at("field"), raw["field"])

@@ -168,10 +168,10 @@ def _field_of(row: Any, path: tuple[str, ...], name: str) -> Any:
     """The value at a (dotted) field of a row, or Gone."""
     value = row
     for step in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return Gone(False, f"{name}: {show(value)} has no fields")
         errors = value.get("_errors")
-        if isinstance(errors, Mapping) and step in errors:
+        if isinstance(errors, dict) and step in errors:
             return Gone(False, f"{name}: {errors[step]}")
         value = value.get(step)
         if value is None:

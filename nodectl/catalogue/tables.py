@@ -139,6 +139,7 @@ def _read_columns(place: Place, value: Any, key: str) -> dict[str, str]:
             if isinstance(kind, str) and kind in TYPES:
                 columns[name] = kind
             else:
+                columns[name] = "str"
                 place.at(name).say_unknown("type", kind, TYPES)
     columns.setdefault(key, "str")
     return columns

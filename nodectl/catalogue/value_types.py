@@ -19,8 +19,8 @@ from typing import Any
 UNLIMITED = (1 << 63) - 1
 """What a limit that is "unlimited" is as a number (RLIM_INFINITY and the kernel's LONG_MAX)."""
 
-MAX_TEXT = 4096
-"""Characters of one value that are looked at; a kernel command line has at most 4096."""
+MAX_TEXT = 2048
+"""Characters of one value that are matched; a kernel command line has at most 2048 (x86)."""
 
 _MAX_VERSION = 128
 _MAX_SHOWN = 160

@@ -109,7 +109,7 @@ def _row(raw: dict[str, Any], fields: dict[str, str], where: str) -> dict[str, A
 
 
 def _typed(raw: Any, kind: str) -> Any:
-    """A scalar as its declared type: strict YAML has no floats, no ints over 18 digits, and takes `525` for a number."""
+    """A scalar as its declared type: strict YAML has no floats, no ints over 18 digits; `525` is an int."""
     if kind == "int" and isinstance(raw, str) and raw.lstrip("-").isdecimal():
         return int(raw)
     if kind == "float" and number_of(raw) is not None:

@@ -95,7 +95,7 @@ class FactView:
 def field_error(row: Mapping[str, Any], field: str) -> str:
     """Why a field of a row could not be read; empty when it has a value or the device has no such thing."""
     errors = row.get("_errors")
-    return str(errors[field]) if isinstance(errors, Mapping) and field in errors else ""
+    return str(errors[field]) if isinstance(errors, dict) and field in errors else ""
 
 
 def require_field(row: Mapping[str, Any], field: str) -> Any:
