@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _NOT_TEXT = re.compile(r"\ufffd|\\x(?:0[0-9a-f]|1[0-9a-f]|7f|[89][0-9a-f])|\\u(?:200|202|206|feff)")
 _DENIED = re.compile(r"permission denied|operation not permitted|needs root", re.IGNORECASE)
 _MISSING = re.compile(r"no such file or directory", re.IGNORECASE)
+# `grep: PATH: why`, and in busybox `grep: can't open 'PATH': why`.
+_PATH = re.compile(r"(?<=[ '])/[^\s:']+")
 _MAX_REASON = 300
 # The name of the text section by which a source says that /sys or /proc is not mounted: then nothing below it can be
 # called absent.
@@ -44,7 +46,7 @@ class Reading:
     def __init__(self, reply: SourceReply) -> None:
         self.reply = reply
         self._greps: dict[str, list[str]] | None = None
-        self._complaints: list[str] = []
+        self._complaints: dict[str, str] = {}
         self._unmounted = [s.text.strip() for s in reply.sections if s.kind == "text" and s.name == NOT_MOUNTED]
 
     def file(self, path: str) -> str:
@@ -92,9 +94,8 @@ class Reading:
         lines = self._grepped().get(path)
         if lines is not None:
             return "\n".join(lines)
-        for complaint in self._complaints:
-            if _speaks_of(complaint, path):
-                raise self._complained(complaint, path)
+        if path in self._complaints:
+            raise self._complained(self._complaints[path], path)
         raise CannotTell(f"{path} reads as empty, or was not read")
 
     def lines_below(self, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
@@ -107,8 +108,8 @@ class Reading:
     def none_below(self, glob: str, what: str) -> Exception:
         """Why a glob of nd_grep gave nothing: `NotThere(what)` when nothing matches it, else `CannotTell`."""
         self._grepped()
-        for complaint in self._complaints:
-            if glob in complaint:
+        for path, complaint in self._complaints.items():
+            if path.startswith(glob):
                 trouble = self._complained(complaint, glob)
                 return NotThere(what) if isinstance(trouble, NotThere) else trouble
         return CannotTell(f"{glob} was not read")
@@ -148,7 +149,9 @@ class Reading:
                     path, colon, text = line.partition(":")
                     if colon:
                         found.setdefault(path, []).append(text)
-                self._complaints += section.stderr.splitlines()
+                for complaint in section.stderr.splitlines():
+                    for path in _PATH.findall(complaint):
+                        self._complaints.setdefault(path, complaint)
             self._greps = found
         return self._greps
 
@@ -230,11 +233,6 @@ def count_cpu_list(text: str) -> int:
             raise CannotTell(f"no list of CPUs: {text.strip()!r:.60}")
         count += last - first + 1
     return count
-
-
-def _speaks_of(complaint: str, path: str) -> bool:
-    """`grep: PATH: why` and busybox' forms, but not a longer path that starts like this one."""
-    return re.search(rf"(?<![\w/.-]){re.escape(path)}(?![\w/.-])", complaint) is not None
 
 
 def _short(text: str) -> str:
