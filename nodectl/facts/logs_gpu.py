@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,7 @@ _DAY_S = 86400.0
 MAX_ROWS = 4000
 
 
+@functools.lru_cache(maxsize=1024)
 def pci_bus_id(text: str) -> str:
     """`0000:4f:00.0` out of any way to write a PCI address (`4F:00`, `PCI:0000:4f:00`, `00000000:4F:00.0`).
 
@@ -133,6 +135,8 @@ def _reset_device(message: str) -> str:
     """The device that a message says was reset: by the PCI core, or because its recovery action went back to none."""
     if match := _DEVICE_RESET.match(message):
         return pci_bus_id(match[1])
+    if "recovery action" not in message:
+        return ""
     match = _XID.search(message)
     action = _RECOVERY.search(match[3]) if match else None
     return pci_bus_id(match[1]) if match and action and int(action[3], 16) == 0 else ""
@@ -164,7 +168,7 @@ def xid_events(lines: Sequence[LogLine], resets: Resets) -> list[dict[str, Any]]
     """Rows of `xid.events`: one per GPU, Xid and side of the last reset, in the order of their first line."""
     groups: dict[tuple[str, int, bool], _Group] = {}
     for line in lines:
-        match = _XID.search(line.message)
+        match = _XID.search(line.message) if "Xid (" in line.message else None
         if match is None:
             continue
         device = pci_bus_id(match[1])
@@ -205,7 +209,7 @@ def sxid_events(lines: Sequence[LogLine], fabric_manager: Sequence[LogLine], res
     groups: dict[tuple[str, int, int | None, bool], _Group] = {}
     details: dict[tuple[str, int, int | None, bool], _Group] = {}
     for line in lines:
-        if match := _SXID.search(line.message):
+        if "SXid" in line.message and (match := _SXID.search(line.message)):
             device = pci_bus_id(match[1])
             link = int(found[1]) if (found := _LINK.search(match[3])) else None
             key = (device, int(match[2]), link, resets.after("", line))
