@@ -373,3 +373,11 @@ def test_the_width_of_a_port_range_counts_both_ends(low: int, high: int, outcome
 def test_shared_memory_at_its_default_of_half_the_memory_passes(size: int, total: int, outcome: Outcome) -> None:
     facts = view(**{"mount[/dev/shm]": {"size_mib": size}, "mem__total_mib": total})
     assert one(host.shared_memory(facts, {"min_pct": 50}, TABLES)).outcome is outcome
+
+
+def test_shared_memory_that_is_not_there_is_too_small_and_one_that_cannot_be_read_is_unknown() -> None:
+    missing = view(**{"mount[/dev/shm]": absent("mount[/dev/shm]", "not mounted"), "mem__total_mib": 1024})
+    assert one(host.shared_memory(missing, {"min_pct": 50}, TABLES)).outcome is Outcome.FAIL
+    unread = view(**{"mount[/dev/shm]": {"size_mib": None}, "mem__total_mib": 1024})
+    with pytest.raises(CannotTellError, match="size_mib"):
+        host.shared_memory(unread, {"min_pct": 50}, TABLES)

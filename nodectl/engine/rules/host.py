@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nodectl.engine.rules import CannotTellError, FactView, RowResult
+from nodectl.engine.rules import CannotTellError, FactView, RowResult, require_field
 from nodectl.model import Outcome
 
 
@@ -44,15 +44,19 @@ def port_range_width(facts: FactView, params: Mapping[str, Any], tables: Mapping
 
 def shared_memory(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]) -> list[RowResult]:
     """The size of /dev/shm against `params["min_pct"]` percent of the node's memory."""
-    size = int(facts.value("mount[/dev/shm]")["size_mib"])
+    mount = facts.get("mount[/dev/shm]")
     total = int(facts.value("mem.total_mib"))
     least = int(params["min_pct"])
+    expected = f"at least {least} % of memory ({total * least // 100} MiB)"
+    if mount is None:
+        return [RowResult(Outcome.FAIL, expected=expected, actual="not mounted")]
+    size = int(require_field(mount, "size_mib"))
     # df and MemTotal round apart: a tmpfs at its default of half the memory must not fail by a page.
     good = size * 100 >= total * least - total
     return [
         RowResult(
             Outcome.PASS if good else Outcome.FAIL,
-            expected=f"at least {least} % of memory ({total * least // 100} MiB)",
+            expected=expected,
             actual=f"{size} MiB ({size * 100 // total} %)",
         )
     ]
