@@ -21,6 +21,7 @@ def command(nodes: NodeChoice, checks: CheckChoice, folder: Path) -> int:
     Asks for the facts that the chosen checks read. A node that was not reached gets a transcript, too: why.
     """
     from nodectl.cli.progress import Progress
+    from nodectl.cli.running import Saving
     from nodectl.cli.session import Terminated, plan_spec, reach, terminable
     from nodectl.cli.terminal import note
     from nodectl.fleet.probing import FleetProbe
@@ -29,22 +30,23 @@ def command(nodes: NodeChoice, checks: CheckChoice, folder: Path) -> int:
 
     spec = plan_spec(checks)
     catalogue = spec.catalogue()
-    store = TranscriptStore(folder)
-    lost = saved = stopped = 0
+    lost = stopped = 0
     with reach(nodes) as way, terminable():
         probe = FleetProbe(way.nodes, spec.plan(catalogue, way.nodes), way.transports, way.options)
+        saving = Saving(probe, TranscriptStore(folder))
         with Progress(len(way.nodes)) as progress:
             try:
-                for transcript in probe:
-                    store.save(transcript)
-                    saved += 1
+                for transcript in saving:
                     lost += not transcript.reached
                     progress.count(glyphs.OK if transcript.reached else glyphs.UNREACHABLE)
             except (KeyboardInterrupt, Terminated) as exc:
                 stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
                 for transcript in probe.stop():
-                    store.save(transcript)
-                    saved += 1
+                    saving.keep(transcript)
                     lost += not transcript.reached
-    note(f"{saved} transcripts in {folder}" + (f", {lost} of them of nodes that were not reached" if lost else ""))
-    return stopped or (exit_codes.INCOMPLETE if lost else exit_codes.OK)
+    if saving.problems:
+        note(saving.summary)
+    note(
+        f"{saving.saved} transcripts in {folder}" + (f", {lost} of them of nodes that were not reached" if lost else "")
+    )
+    return stopped or (exit_codes.INCOMPLETE if lost or saving.problems else exit_codes.OK)

@@ -21,7 +21,7 @@ from nodectl.fleet.worker import PlanSpec
 from nodectl.inventory import select
 from nodectl.model import Message, NodeResult
 from nodectl.probe.store import TranscriptStore, read_folder
-from nodectl.probe.transcript import Transcript
+from nodectl.probe.transcript import Transcript, TranscriptWriteError
 
 
 class Finished(msgspec.Struct):
@@ -37,11 +37,12 @@ def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: P
     """Ask the chosen nodes and judge them; with `save`, keep what they said."""
     with reach(choice) as way:
         plan = spec.plan(catalogue, way.nodes)
-        store = TranscriptStore(save) if save else None
         probe = FleetProbe(way.nodes, plan, way.transports, way.options)
-        transcripts = _saving(probe, store) if store else probe
-        finished = _finish(CheckRun(way.nodes, transcripts, plan, spec), plan, len(way.nodes), probe)
+        saving = Saving(probe, TranscriptStore(save)) if save else None
+        finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, len(way.nodes), probe)
     finished.messages += [Message("warning", text) for text in way.transports.notes]
+    if saving and saving.problems:
+        finished.messages.append(Message("error", saving.summary))
     return finished
 
 
@@ -61,10 +62,31 @@ def check_saved(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, folder
     return finished
 
 
-def _saving(transcripts: Iterable[Transcript], store: TranscriptStore) -> Iterator[Transcript]:
-    for transcript in transcripts:
-        store.save(transcript)
-        yield transcript
+class Saving:
+    """Keeps each transcript that passes through; one that cannot be saved is noted and passed on all the same."""
+
+    def __init__(self, transcripts: Iterable[Transcript], store: TranscriptStore) -> None:
+        self._transcripts, self._store = transcripts, store
+        self.saved = 0
+        self.problems: list[str] = []
+
+    def __iter__(self) -> Iterator[Transcript]:
+        for transcript in self._transcripts:
+            self.keep(transcript)
+            yield transcript
+
+    def keep(self, transcript: Transcript) -> None:
+        try:
+            self._store.save(transcript)
+            self.saved += 1
+        except TranscriptWriteError as exc:
+            self.problems.append(str(exc))
+
+    @property
+    def summary(self) -> str:
+        """The first thing that went wrong, and how often."""
+        more = f" (and {len(self.problems) - 1} more like it)" if len(self.problems) > 1 else ""
+        return f"not every transcript was saved: {self.problems[0]}{more}" if self.problems else ""
 
 
 def _finish(run: CheckRun, plan: Plan, total: int, probe: FleetProbe | None = None) -> Finished:

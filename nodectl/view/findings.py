@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nodectl.inventory.nodeset import fold as fold_nodes
-from nodectl.model import CheckReport, Finding, NodeReport, NodeState, Outcome, Report, Severity
+from nodectl.model import CheckReport, Finding, NodeReport, NodeState, Outcome, Reason, Report, Severity
 from nodectl.view import glyphs
 from nodectl.view.fold import CheckGroup, NodeGroup, Part, by_check, by_reason, natural
 from nodectl.view.lines import Line, hanging, plain
@@ -15,6 +16,7 @@ _LABEL = 10
 _MAX_GROUPS = 12
 _MAX_IDS = 8
 _MINOR = Severity.LOW
+_ADDRESS, _NAME = "ADDRESS", "NODE"  # what stands for a node's own in a line about many
 _OUTCOME_WORDS = (
     ("fail", "failed"),
     ("unknown", "unknown"),
@@ -162,19 +164,27 @@ def unreachable_lines(nodes: Iterable[NodeReport], *, width: int) -> Iterator[Li
     style = glyphs.STYLE_OF[glyphs.UNREACHABLE]
     lost = list(nodes)
     yield [(style, f"{glyphs.UNREACHABLE} unreachable  "), ("bold", f"{_count(len(lost), 'node')} gave no reply")]
-    said: dict[tuple[str, str, str], list[str]] = {}
+    alike: dict[tuple[str, str, str], list[NodeReport]] = {}
     for node in lost:
-        reason = node.reason
-        key = (reason.code, reason.text, reason.hint) if reason else ("", "no reason recorded", "")
-        # The same failure on many nodes differs only in the address it names: fold those as well.
-        key = tuple(part.replace(node.address, "ADDRESS") if node.address else part for part in key)  # type: ignore[assignment]
-        said.setdefault(key, []).append(node.name)
-    addresses = {node.name: node.address or node.name for node in lost}
-    for (code, text, hint), names in sorted(said.items(), key=lambda item: (-len(item[1]), natural(item[1][0]))):
-        put = addresses[names[0]] if len(names) == 1 else "NODE"
-        yield from _beside(fold_nodes(names), f"{code}: {text.replace('ADDRESS', put)}", width=width)
+        alike.setdefault(_without_names(node), []).append(node)
+    for (code, text, hint), same in sorted(alike.items(), key=lambda item: (-len(item[1]), natural(item[1][0].name))):
+        said = [text, hint]
+        if len(same) == 1:  # one node: its own names, as they were
+            said = [part.replace(_ADDRESS, same[0].address).replace(_NAME, same[0].name) for part in said]
+        yield from _beside(fold_nodes([node.name for node in same]), f"{code}: {said[0]}", width=width)
         if hint:
-            yield from hanging("try", hint.replace("ADDRESS", put), indent=_INDENT + 2, label_width=5, width=width)
+            yield from hanging("try", said[1], indent=_INDENT + 2, label_width=5, width=width)
+
+
+def _without_names(node: NodeReport) -> tuple[str, str, str]:
+    """Code, text and hint of its reason, without what the node is called: the same where the same happened."""
+    reason = node.reason or Reason("probe_failed", "no reason was recorded")
+    text = re.sub(rf"^{re.escape(node.name)} \([^()]*\): ", "", reason.text)
+    parts = [text, reason.hint]
+    for name, placeholder in ((node.address, _ADDRESS), (node.name, _NAME)):
+        if name:
+            parts = [re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", placeholder, part) for part in parts]
+    return reason.code, parts[0], parts[1]
 
 
 def quiet_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, width: int) -> Iterator[Line]:
