@@ -1,5 +1,7 @@
 """A loopback fleet of real OpenSSH servers, for any test that wants nodes.
 
+    from sshd import SshFleet              # pytest finds it: this folder has a conftest.py
+
     with SshFleet(tmp_path) as fleet:
         fleet.add("gpu001", env={"PATH": f"{fake_commands}:/usr/bin:/bin"})
         fleet.add("gpu002", options={"MaxSessions": "1"})

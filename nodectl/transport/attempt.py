@@ -176,8 +176,10 @@ class Watchdog:
                 self._attempts.discard(attempt)
 
     def _loop(self) -> None:
-        while not self._closed:
+        while True:
             with self._lock:
+                if self._closed:
+                    return
                 attempts = list(self._attempts)
                 if not attempts:
                     self._wake.clear()
@@ -194,8 +196,8 @@ class Watchdog:
             self._closed = True
             attempts = list(self._attempts)
             thread, self._thread = self._thread, None
+            self._wake.set()
         for attempt in attempts:
             attempt.abort("cancelled")
-        self._wake.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(1.0)

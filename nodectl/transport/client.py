@@ -28,6 +28,8 @@ from paramiko.ssh_exception import IncompatiblePeer, SSHException
 from nodectl.transport.base import inner, printable
 from nodectl.transport.host_keys import ShownKey
 
+_CONNECT_FAILED = 2  # the one code whose text says more than its name
+
 MAX_BANNER_LINE = 8192
 MAX_PACKET = 256 * 1024
 """Both as in OpenSSH."""
@@ -276,7 +278,9 @@ class ClientTransport(paramiko.Transport):
 
     def _parse_channel_open_failure(self, m: Message) -> None:
         number, code = m.get_int(), m.get_int()
-        said = printable(m.get_text()) or CONNECTION_FAILED_CODE.get(code, "")
+        said = printable(m.get_text())
+        if code != _CONNECT_FAILED or not said:
+            said = ": ".join(filter(None, (CONNECTION_FAILED_CODE.get(code, f"code {code}"), said)))
         self._abandoned.pop(number, None)
         self._refusals[number] = self.channel_error = said
         m.rewind()
@@ -308,6 +312,18 @@ def sending_on(channel: Channel) -> Iterator[None]:
         _sender.channel = None
 
 
+def give_window(channel: Channel, count: int) -> None:
+    """Tell the server that `count` bytes were taken and that it may send as many more. Not to be called by the thread
+    that reads the connection while keys are exchanged: it would wait for itself."""
+    grant = inner(channel)._check_add_window(count)
+    if grant > 0:
+        message = Message()
+        message.add_byte(cMSG_CHANNEL_WINDOW_ADJUST)
+        message.add_int(channel.remote_chanid)
+        message.add_int(grant)
+        inner(channel.transport)._send_user_message(message)
+
+
 class ChannelStream:
     """A channel through a jump host, as the stream of another connection."""
 
@@ -337,17 +353,8 @@ class ChannelStream:
         except OSError:
             return b""
         with sending_on(self._channel):
-            self._give_window(len(data))
+            give_window(self._channel, len(data))
         return data
-
-    def _give_window(self, count: int) -> None:
-        grant = inner(self._channel)._check_add_window(count)
-        if grant > 0:
-            message = Message()
-            message.add_byte(cMSG_CHANNEL_WINDOW_ADJUST)
-            message.add_int(self._channel.remote_chanid)
-            message.add_int(grant)
-            inner(self._channel.transport)._send_user_message(message)
 
     def shutdown(self, how: int) -> None:
         """Wake the reader and the writer. Sends nothing, so it never blocks."""

@@ -23,7 +23,7 @@ CONNECTIONS = 2
 FAILURE_LASTS_S = 30.0
 """A jump host that could not be reached is not asked again by each of a thousand nodes."""
 
-_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(?::(?P<port>\d+))?/?")
+_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<port>\d+))?/?")
 
 
 def parse_hops(value: str) -> list[Node]:

@@ -11,7 +11,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import re
+import stat
 import struct
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MAX_NOTES = 20
+MAX_FILE = 64 * 1024 * 1024
 
 
 class Entry(NamedTuple):
@@ -97,7 +100,9 @@ class KnownHosts:
         self._lock = threading.Lock()
         for path in files:
             try:
-                text = path.read_bytes()
+                with path.open("rb") as file:
+                    # A device has no end (/dev/zero) or nothing to say (/dev/null).
+                    text = file.read(MAX_FILE) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
             except FileNotFoundError:
                 continue
             except OSError as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from paramiko.buffered_pipe import BufferedPipe
 from paramiko.channel import Channel
@@ -12,7 +13,7 @@ from paramiko.ssh_exception import SSHException
 from nodectl.model import Reason
 from nodectl.transport.attempt import Attempt
 from nodectl.transport.base import STDERR_CAP_BYTES, Reply, Request, Sink
-from nodectl.transport.client import ClientTransport
+from nodectl.transport.client import ClientTransport, give_window
 from nodectl.transport.collect import Collector, closed, silent, too_big
 from nodectl.transport.reasons import session_failure
 
@@ -23,9 +24,8 @@ WINDOW_SLACK = 256 * 1024
 class _Tap(BufferedPipe):  # type: ignore[type-arg]
     """In place of a channel's buffer: data goes straight to its reader, in the thread that received it.
 
-    A thread switch for every packet costs more than all the cryptography. Window space is never given back for what
-    was read; instead the channel is opened with a window that covers the whole reply, which also caps what a node can
-    send.
+    A thread switch for every packet costs more than all the cryptography. Window space is not given back for stdout;
+    instead the channel is opened with a window that covers the whole reply, which also caps what a node can send.
     """
 
     def __init__(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ def converse(link: ClientTransport, request: Request, sink: Sink, attempt: Attem
         channel = link.open_channel("session", window_size=window, timeout=attempt.remaining_s() + 1.0)
         link.calm()
         channel.in_buffer = _Tap(collector.stdout, collector.eof)
-        channel.in_stderr_buffer = _Tap(collector.stderr_data, lambda: None)
+        channel.in_stderr_buffer = _Tap(partial(_take_stderr, link, channel, collector), lambda: None)
         channel.exec_command(request.command)
     except (SSHException, EOFError, OSError) as exc:
         # A command that is over at once may be gone before its start was confirmed.
@@ -74,6 +74,13 @@ def converse(link: ClientTransport, request: Request, sink: Sink, attempt: Attem
         exit_status=status,
         stdout_bytes=collector.stdout_bytes,
     )
+
+
+def _take_stderr(link: ClientTransport, channel: Channel, collector: Collector, data: bytes) -> None:
+    """stderr uses up the same window and has no end of its own, so its share is given back."""
+    collector.stderr_data(data)
+    if link.clear_to_send.is_set():
+        give_window(channel, len(data))
 
 
 def _write_stdin(channel: Channel, data: bytes, collector: Collector) -> None:
