@@ -10,21 +10,24 @@
 #                 client or main is gone
 #     guard       in a group of its own: knows every source that runs, ends what is late or, on "x" or EOF, everything
 #
-# To the guard go lines: + GROUP TIMEOUT LANE_PID (a source runs), - GROUP (it ended), l PID (a helper), e LANE PID
-# (an encoder), s LANE (its encoder will see no EOF), t (a second), x (end everything).
+# To the guard go lines: + GROUP TIMEOUT LANE_PID (a source runs), - GROUP (it ended), l PID and m PID (a lane began,
+# and is through), k GROUP (the ticker), t (a second), x (end everything).
 
 # Seconds of uptime into nd_up.
 nd_clock() { read -r nd_up nd_x 2>/dev/null </proc/uptime || nd_up=$(date +%s); }
 
-# LANE. A few whole lines at a time, at most 4,000 bytes: the kernel never tears such a write apart.
+# LANE. A few whole lines at a time, at most 4,000 bytes: the kernel never tears such a write apart. It ends with its
+# lane, not with EOF: who cannot be killed may hold the pipe for ever.
 nd_encode() {
 if command -v awk >/dev/null 2>&1; then
-exec awk -v p="$1" -v m="@$ND_NONCE " -v cap="$nd_cap" '
+exec awk -v p="$1" -v cap="$nd_cap" '
+BEGIN { m = "@" ENVIRON["ND_NONCE"] " " }
 function out() { if (b != "") { printf "%s", b; fflush(); b = "" } }
 function put(t) { if (length(b) + length(t) > 3900) out(); b = b t }
 {
 c = w = 0
 if (substr($0, 1, 1) == "@" && index($0, m) == 1) { c = 1; w = substr($0, length(m) + 1, 4) }
+if (c && w == "pad ") next
 if (c && w == "src ") n = d = 0
 else if (d && !(c && (w == "exit" || w == "stuc" || w == "skip" || w == "lane"))) next
 k = length($0)
@@ -32,6 +35,7 @@ n += k + 1
 if (n > cap && !d) { d = 1; put(p ":" m "big\n"); if (!c) next }
 for (i = 1; k - i >= 2000; i += 2000) put(p "+" substr($0, i, 2000) "\n")
 put(p ":" substr($0, i) "\n")
+if (c && w == "lane") exit
 if (c && w != "begi" && w != "err ") out()
 }
 END { out() }'
@@ -39,6 +43,7 @@ fi
 nd_q='??????????????????????????????????????????????????'
 nd_q=$nd_q$nd_q$nd_q$nd_q$nd_q$nd_q$nd_q$nd_q$nd_q$nd_q
 while IFS= read -r nd_l || [ -n "$nd_l" ]; do
+case $nd_l in "@$ND_NONCE pad "*) return ;; esac
 while [ "${#nd_l}" -gt 2000 ]; do
 # shellcheck disable=SC2295
 nd_r=${nd_l#$nd_q$nd_q$nd_q$nd_q}
@@ -79,9 +84,8 @@ nd_go=
 done
 echo "- $nd_p" >&7
 # Whatever it left running would keep the lane's pipe open.
-[ "$nd_how" = none ] || kill -KILL -- "-$nd_p"
+[ "$nd_how" = none ] || kill -KILL "-$nd_p"
 if [ -n "$nd_go" ]; then
-nd_stuck=1
 printf '\n@%s stuck %s %s\n' "$ND_NONCE" "$nd_s" "$nd_up" || exit
 else
 printf '\n@%s exit %s %s %s\n' "$ND_NONCE" "$nd_s" "$nd_rc" "$nd_up" || exit
@@ -90,32 +94,27 @@ fi
 
 # LANE
 nd_lane() {
-nd_id=$1 nd_go='' nd_stuck=''
+nd_id=$1 nd_go=''
 read -r nd_me nd_x 2>/dev/null </proc/self/stat || nd_me=0
 echo "l $nd_me" >&7
 trap 'nd_go=1' USR1
 nd_clock
 nd_t0=${nd_up%.*}
 "nd_lane_$1"
-printf '@%s lane\n' "$ND_NONCE"
-if [ -n "$nd_stuck" ]; then
-# Someone who cannot be killed holds the encoder's pipe: no EOF will come, and an awk that reads in blocks needs a nudge.
-printf '%9000s\n' ''
-echo "s $nd_id" >&7
-fi
 echo "m $nd_me" >&7
+# An awk that reads in blocks needs a nudge when there is no EOF.
+printf '@%s lane\n@%s pad %9000s\n' "$ND_NONCE" "$ND_NONCE" ''
 }
 
 nd_conduct() {
 trap 'echo x >&7; exit 1' HUP INT TERM
-$nd_group sh -c "$nd_ticker" nd-ticker "$$" "$ND_NONCE" </dev/null >/dev/null 2>&1 &
+$nd_group sh -c "$nd_ticker" nd-ticker "$$" </dev/null >/dev/null 2>&1 &
 nd_tick=$!
 echo "k $nd_tick" >&7
 nd_e='' nd_i=0
 while [ "$nd_i" -lt "$nd_lanes" ]; do
 nd_lane "$nd_i" 2>/dev/null | nd_encode "$nd_i" 2>/dev/null 7>&- 8>&- &
 nd_e="$nd_e $!"
-echo "e $nd_i $!" >&7
 nd_i=$((nd_i + 1))
 done
 # shellcheck disable=SC2086
@@ -147,7 +146,9 @@ nd_how=none nd_group='' nd_hello="echo \"+ \$\$ \$ND_TAG\" 2>/dev/null >&7; exec
 # shellcheck disable=SC2016
 if timeout -k 1 5 sh -c 'read -r a b c p g x </proc/self/stat && [ "$p" = "$g" ] && [ "$p" != "$0" ]' "$$" </dev/null >/dev/null 2>&1; then
 nd_how=timeout nd_group="timeout -k 2 $((nd_limit + 30))"
-nd_hello="echo \"+ \$PPID \$ND_TAG\" 2>/dev/null >&7; exec 7>&-; unset ND_TAG; "
+# Within such a group, one more timeout must not make its own: it would be out of reach.
+nd_hello='timeout() { command timeout --foreground "$@"; }; '
+nd_hello="${nd_hello}echo \"+ \$PPID \$ND_TAG\" 2>/dev/null >&7; exec 7>&-; unset ND_TAG; "
 elif command -v setsid >/dev/null 2>&1; then
 nd_how=setsid nd_group=setsid
 fi

@@ -1,10 +1,10 @@
 # $1 the probe's process, $2 its process group, $3 how sources are started, $4 seconds after which all must be over.
 trap '' HUP INT TERM PIPE
-n=0 runs='' aux='' enc='' tick='' over=''
-# SIGNAL PID, with all that it started.
+n=0 runs='' aux='' tick='' over=''
+# SIGNAL PID, with all that it started. (kill -KILL -- -PID is not understood by dash, kill -s KILL -- by busybox.)
 end() {
 if [ "$how" != none ]; then
-kill "-$1" -- "-$2" || kill "-$1" "$2"
+kill "-$1" "-$2" || kill "-$1" "$2"
 return
 fi
 set -- "$1" "$2" "$(cat "/proc/$2/task/$2/children")"
@@ -26,17 +26,13 @@ d=$((n - ${d%:*}))
 [ "$d" -lt 3 ] && [ "$d" -ge 1 ] && [ "$how" != timeout ] && end TERM "$p"
 [ "$d" -ge 4 ] && [ "$l" -gt 1 ] && kill -USR1 "$l"
 done
-for e in $enc; do
-d=${e##*:}
-[ "$d" != - ] && [ "$n" -ge "$d" ] && p=${e%:*} && kill "${p#*:}"
-done
 }
 all() {
 over=1
 for e in $runs; do end KILL "${e%%:*}"; done
 for e in $aux; do kill -KILL "$e"; done
 [ -n "$tick" ] && end KILL "$tick"
-if [ "$group" = "$main" ]; then kill -KILL -- "-$main"; else kill -KILL "$main"; fi
+if [ "$group" = "$main" ]; then kill -KILL "-$main"; else kill -KILL "$main"; fi
 }
 main=$1 group=$2 how=$3 limit=$4
 while read -r what a b c; do
@@ -45,8 +41,6 @@ case $what in
 -) without "$runs" "$a"; runs=$list ;;
 l) aux="$aux $a" ;;
 m) without "$aux" "$a"; aux=$list ;;
-e) enc="$enc $a:$b:-" ;;
-s) for e in $enc; do case $e in "$a":*) p=${e%:*}; without "$enc" "$a"; enc="$list $p:$((n + 2))" ;; esac; done ;;
 k) tick=$a ;;
 t) n=$((n + 1)); late; [ "$n" -ge "$limit" ] && all ;;
 x) all ;;

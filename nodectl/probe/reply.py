@@ -11,7 +11,8 @@ MAX_SOURCE_BYTES = 4 * 1024 * 1024
 MAX_SECTIONS = 4096
 
 # What `timeout` and a shell say of a process that was ended by TERM or KILL.
-_KILLED = frozenset((124, 137, 143))
+_KILLED_HARD = 137
+_KILLED = frozenset((124, _KILLED_HARD, 143))
 
 # Endings of a reply at which what is missing was too slow.
 _LATE = frozenset(("gave_up", "timed_out"))
@@ -105,6 +106,8 @@ def _state(raw: wire.RawSource, ending: str, duration_ms: int | None) -> tuple[s
     limit = f"{raw.timeout_s} s"
     if raw.ended == "exit":
         if raw.rc in _KILLED and duration_ms is not None and duration_ms >= raw.timeout_s * 1000 - 50:
+            if raw.rc == _KILLED_HARD:
+                return "timeout", f"did not end within {limit} and had to be killed (a hung driver or file system?)"
             return "timeout", f"did not end within {limit} and was stopped"
         return "ok", ""
     if raw.ended == "stuck":
