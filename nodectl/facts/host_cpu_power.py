@@ -119,6 +119,8 @@ def _idle_states(reading: Reading) -> list[dict[str, Any]]:
 
 def _max_cstate(reading: Reading, driver: str) -> int:
     path = f"/sys/module/{driver}/parameters/max_cstate"
+    if reading.has("cmd", path):
+        return number(reading.command(path), path)
     try:
         return number(reading.line(path), path)
     except NotThere:

@@ -161,6 +161,13 @@ def test_idle_drivers() -> None:
     assert (fact.state, fact.reason) == (FactState.ABSENT, "the idle driver processor is not in this kernel")
 
 
+def test_a_limit_for_root_only_is_asked_through_sudo() -> None:
+    path = "/sys/module/processor/parameters/max_cstate"
+    assert value_of("cpu_power", [cmd(path, "8\n")], "cpu.max_cstate[processor]") == 8
+    refused = cmd(path, "", "needs root: sudo: a password is required\n", 1)
+    assert fact_of("cpu_power", [refused], "cpu.max_cstate[processor]").reason.startswith("needs root")
+
+
 @given(st.sets(st.integers(0, 4000)))
 def test_cpu_lists_name_as_many_as_they_were_made_of(cpus: set[int]) -> None:
     text = cpu_list(cpus)

@@ -2,7 +2,7 @@
 # about: CPU frequency governors, energy preference and idle states
 # timeout: 10
 # lane: fast
-# root: no
+# root: helps
 [ -d /sys/kernel ] || nd_text 'not mounted' /sys
 # "CPU VALUE" for each CPU: one grep for all, and short lines, since there may be 256 of them.
 cp_each() {
@@ -16,6 +16,12 @@ cp_idle() {
         sed 's|^.*/\(state[0-9]*\)/disable:|\1 |' | sort | uniq -c
 }
 nd_cmd_as 'idle states' cp_idle
-nd_grep /sys/devices/system/cpu/cpuidle/current_driver /sys/module/intel_idle/parameters/max_cstate \
-    /sys/module/processor/parameters/max_cstate
+nd_grep /sys/devices/system/cpu/cpuidle/current_driver /sys/module/intel_idle/parameters/max_cstate
+# This one is for root only.
+cp_max=/sys/module/processor/parameters/max_cstate
+if [ -e "$cp_max" ] && [ ! -r "$cp_max" ]; then
+    nd_cmd_as "$cp_max" $ND_SUDO cat -- "$cp_max"
+else
+    nd_grep "$cp_max"
+fi
 nd_grep /sys/devices/system/cpu/cpu0/cpuidle/state[0-9]*/name /sys/devices/system/cpu/cpu0/cpuidle/state[0-9]*/latency
