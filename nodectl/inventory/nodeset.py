@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from nodectl.inventory.errors import InventoryError
+from nodectl.inventory.errors import InventoryError, visible
 
 MAX_NODES = 100_000
 """Ten times the largest clusters; what asks for more is a typing mistake, and would eat memory before saying so."""
@@ -45,9 +45,9 @@ def split(text: str) -> list[str]:
             parts.append(text[start:index])
             start = index + 1
         if depth not in (0, 1):
-            raise InventoryError(f"{_shown(text)}: the brackets do not match; a node set is like gpu[001-128],login")
+            raise InventoryError(f"{_short(text)}: the brackets do not match; a node set is like gpu[001-128],login")
     if depth:
-        raise InventoryError(f"{_shown(text)}: a bracket is not closed; a node set is like gpu[001-128],login")
+        raise InventoryError(f"{_short(text)}: a bracket is not closed; a node set is like gpu[001-128],login")
     parts.append(text[start:])
     return [part.strip() for part in parts if part.strip()]
 
@@ -69,7 +69,7 @@ def expand(text: str) -> list[str]:
         if "[" in part:
             names.update(dict.fromkeys(_with_nodeset(part)))
         elif re.search(r"\s", part):
-            raise InventoryError(f"{_shown(part)}: a space in a host name; part names with commas")
+            raise InventoryError(f"{_short(part)}: a space in a host name; part names with commas")
         else:
             names[part] = None
     return list(names)
@@ -87,7 +87,7 @@ def fold(names: Iterable[str]) -> str:
         if _FOLDABLE.match(name):
             plain.append(tuple(_NUMBERS.split(name)))
         else:
-            odd.append(name if name.isprintable() else name.encode("unicode_escape").decode("ascii"))
+            odd.append(visible(name))
     return ",".join([*_folded(plain), *sorted(odd)])
 
 
@@ -155,7 +155,7 @@ def _check_size(text: str, parts: list[str]) -> None:
         for one in _OPERATORS.split(part):
             total += _size(one)
             if total > MAX_NODES:
-                raise InventoryError(f"{_shown(text)}: more than {MAX_NODES} names")
+                raise InventoryError(f"{_short(text)}: more than {MAX_NODES} names")
 
 
 def _size(part: str) -> int:
@@ -167,9 +167,9 @@ def _size(part: str) -> int:
             size *= sum(_range_size(one, part) for one in piece.split(","))
         elif len(pieces) > 1 and not _OUTSIDE.match(piece):
             bad = next(char for char in piece if not _OUTSIDE.match(char))
-            raise InventoryError(f"{_shown(part)}: {_shown(bad)} cannot stand in a node set")
+            raise InventoryError(f"{_short(part)}: {_short(bad)} cannot stand in a node set")
         elif 0 < index < len(pieces) - 1 and not piece:
-            raise InventoryError(f"{_shown(part)}: two brackets with nothing between them")
+            raise InventoryError(f"{_short(part)}: two brackets with nothing between them")
     return size
 
 
@@ -177,16 +177,16 @@ def _range_size(text: str, part: str) -> int:
     """How many numbers `1-128/2` stands for."""
     match = _RANGE.match(text.strip())
     if not match:
-        raise InventoryError(f"{_shown(part)}: [{text}] is no range of numbers; a node set is like gpu[001-128,130]")
+        raise InventoryError(f"{_short(part)}: [{text}] is no range of numbers; a node set is like gpu[001-128,130]")
     first, last, step = match.groups()
     if last is None:
         return 1
     if int(last) < int(first):
-        raise InventoryError(f"{_shown(part)}: the range {first}-{last} runs backwards")
+        raise InventoryError(f"{_short(part)}: the range {first}-{last} runs backwards")
     if len(first) != len(last) and any(len(number) > 1 and number[0] == "0" for number in (first, last)):
         width = max(len(first), len(last))
         wanted = f"{first.zfill(width)}-{last.zfill(width)}"
-        raise InventoryError(f"{_shown(part)}: {first}-{last} pads its numbers unevenly; write {wanted}")
+        raise InventoryError(f"{_short(part)}: {first}-{last} pads its numbers unevenly; write {wanted}")
     return (int(last) - int(first)) // int(step or 1) + 1
 
 
@@ -196,9 +196,8 @@ def _with_nodeset(text: str) -> list[str]:
     try:
         return [str(name) for name in NodeSet(text, resolver=RESOLVER_NOGROUP)]
     except NodeSetException as problem:
-        raise InventoryError(f"{_shown(text)}: not a node set: {problem}") from None
+        raise InventoryError(f"{_short(text)}: not a node set: {problem}") from None
 
 
-def _shown(text: str) -> str:
-    short = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
-    return short if short.isprintable() else short.encode("unicode_escape").decode("ascii")
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from nodectl.inventory.errors import InventoryError
 from nodectl.inventory.nodeset import expand, split
 from nodectl.model import Node
+from nodectl.strict_yaml import quoted
 from nodectl.suggest import did_you_mean
 
 _LABEL = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.*)\Z", re.DOTALL)
@@ -60,12 +61,12 @@ def _matching(part: str, nodes: Sequence[Node], names: Sequence[str]) -> set[str
         glob = re.compile(fnmatch.translate(part))
         found = {name for name in names if glob.match(name)}
         if not found:
-            raise InventoryError(f"no node's name is like {part!r}")
+            raise InventoryError(f"no node's name is like {quoted(part)}")
         return found
     found = set(names).intersection(expand(part))
     if not found:
         hint = did_you_mean(part, names) or did_you_mean(f"@{part}", {f"@{g}" for node in nodes for g in node.groups})
-        raise InventoryError(f"no node is called {part!r}{hint}")
+        raise InventoryError(f"no node is called {quoted(part)}{hint}")
     return found
 
 
@@ -73,7 +74,7 @@ def _in_group(group: str, nodes: Sequence[Node]) -> set[str]:
     found = {node.name for node in nodes if group in node.groups}
     if not found:
         known = sorted({one for node in nodes for one in node.groups})
-        raise InventoryError(f"no group {group!r}{did_you_mean(group, known) or _listing('groups here', known)}")
+        raise InventoryError(f"no group {quoted(group)}{did_you_mean(group, known) or _listing('groups here', known)}")
     return found
 
 
@@ -85,9 +86,11 @@ def _with_label(label: str, value: str, nodes: Sequence[Node]) -> set[str]:
     values = sorted({node.labels[label] for node in nodes if label in node.labels})
     if values:
         hint = did_you_mean(value, values) or _listing("values here", values)
-        raise InventoryError(f"no node has the label {label}={value}{hint}")
+        raise InventoryError(f"no node has the label {quoted(f'{label}={value}')}{hint}")
     labels = sorted({one for node in nodes for one in node.labels})
-    raise InventoryError(f"no node has a label {label!r}{did_you_mean(label, labels) or _listing('labels', labels)}")
+    raise InventoryError(
+        f"no node has a label {quoted(label)}{did_you_mean(label, labels) or _listing('labels', labels)}"
+    )
 
 
 def _listing(what: str, known: Sequence[str]) -> str:

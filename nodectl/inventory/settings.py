@@ -30,7 +30,7 @@ class WrongValueError(Exception):
 def _address(value: Any, folder: Path) -> str:
     text = _text(value)
     if problem := host_problem(text):
-        raise WrongValueError(f"a host name or an IP address ({problem})")
+        raise InventoryError(problem)
     return text
 
 
@@ -49,13 +49,9 @@ def _user(value: Any, folder: Path) -> str:
 
 def _jump(value: Any, folder: Path) -> str:
     text = text_of(value)
-    try:
-        if not text:
-            raise InventoryError("")
-        parse_jumps(text)
-    except InventoryError as problem:
-        because = f" ({problem})" if str(problem) else ""
-        raise WrongValueError(f"jump hosts like bastion or user@bastion:22, or none{because}") from None
+    if not text:
+        raise WrongValueError("jump hosts like bastion or user@bastion:22, or none")
+    parse_jumps(text)
     return text
 
 
@@ -140,6 +136,8 @@ def read_layer(
             layer[field,] = (read(value, folder), line)
         except WrongValueError as wrong:
             problem(line, f"{key}: expected {wrong}, found {describe(value)}")
+        except InventoryError as wrong:
+            problem(line, f"{key}: {wrong}")
     return layer
 
 

@@ -7,12 +7,14 @@ inventory.yaml          a file: nodectl's own, or an Ansible inventory (INI or Y
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nodectl.inventory.errors import InventoryError
 from nodectl.inventory.nodeset import MAX_NODES, expand, split
 from nodectl.inventory.target import host_problem, parse_target
 from nodectl.model import Node
+from nodectl.strict_yaml import quoted
 
 FILE_SUFFIXES = (".yaml", ".yml", ".ini", ".json")
 ORIGIN = "--hosts"
@@ -30,7 +32,7 @@ def load_spec(spec: str) -> list[Node]:
     if _is_file(text):
         from nodectl.inventory.files import load_file
 
-        return load_file(Path(text).expanduser())
+        return load_file(Path(os.path.expanduser(text)))  # noqa: PTH111
     return _load_names(text)
 
 
@@ -40,13 +42,15 @@ def _is_file(text: str) -> bool:
     Raises:
         InventoryError: a file is meant and is not there.
     """
-    path = Path(text)
-    if not ("\0" in text or "," in text) and (path.is_file() or text.startswith("/dev/")):
-        return True
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises on an unknown user
+    try:
+        if "," not in text and (path.is_file() or text.startswith("/dev/")):
+            return True
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a zero byte
+        return False
     meant = text.lower().endswith(FILE_SUFFIXES) or ("/" in text and not text.startswith(("ssh://", "@slurm")))
     if not meant or "[" in text:  # gpu[0-6/2] has a slash, too
         return False
-    path = path.expanduser()
     if path.is_dir():
         raise InventoryError(f"{text}: is a directory; name the inventory file in it")
     if not path.exists():
@@ -71,7 +75,7 @@ def _load_names(text: str) -> list[Node]:
     if problems:
         raise InventoryError(problems)
     if not nodes:
-        raise InventoryError(f"{ORIGIN}: no hosts in {text!r}")
+        raise InventoryError(f"{ORIGIN}: no hosts in {quoted(text)}")
     return _unique(nodes)
 
 

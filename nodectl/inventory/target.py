@@ -84,7 +84,7 @@ def parse_jumps(text: str) -> tuple[Target, ...]:
         raise InventoryError(f"{quoted(text)}: more than {MAX_HOPS} jump hosts in a row")
     for hop in hops:
         if problem := host_problem(hop.host):
-            raise InventoryError(f"{quoted(text)}: {problem}")
+            raise InventoryError(problem)
     return hops
 
 

@@ -255,4 +255,5 @@ class _Reader:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value)
-    return value if isinstance(value, str) and value.isprintable() else describe(value)
+    text = text_of(value)
+    return text if text is not None and text.isprintable() else describe(value)
