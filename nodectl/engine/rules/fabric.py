@@ -94,7 +94,7 @@ def _why_no_manager(facts: FactView, tables: Tables) -> str:
             return ""
         if soft(facts, "virt.is_vm", False):
             return "a VM without NVSwitches of its own: the host runs it"
-        return "no NVSwitch on the PCI bus: the GPUs are wired directly"
+        return "no NVSwitch on the PCI bus: the GPUs are wired directly, or the switches belong to another machine"
     if facts.get("virt.is_vm", False):
         return "in a VM the host usually runs it: see nvlink.fabric_state"
     return ""

@@ -29,7 +29,7 @@ def clock_events(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
     """No active clocks event reason is of one of the `kinds` (bad, suspicious) of the table."""
     kinds = set(params["kinds"])
     table = tables["throttle_reasons"]
-    expected = "no " + " or ".join(sorted(str(row["label"]) for row in table.rows if row["kind"] in kinds))
+    expected = "none of " + ", ".join(str(row["label"]) for row in table.rows if row["kind"] in kinds)
 
     def judge(row: Row) -> RowResult:
         active = read(row, "clocks_event_reasons")
