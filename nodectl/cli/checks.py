@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nodectl.cli.options import EXISTING_DIR, CheckChoice, check_options, colour_option
+from nodectl.cli.options import CHECKS_DIR, PROFILE, CheckChoice, check_options, colour_option
 
 if TYPE_CHECKING:
     from nodectl.catalogue import Check
@@ -59,8 +59,8 @@ def _list_lines(checks: Sequence[Check]) -> Iterator[Line]:
 
 @command.command("show")
 @click.argument("check_id", metavar="ID")
-@click.option("-p", "--profile", metavar="NAME", help="As this profile sets it.")
-@click.option("--checks", "checks_dir", multiple=True, type=EXISTING_DIR, help="A directory with checks of your own.")
+@PROFILE
+@CHECKS_DIR
 @colour_option
 def show_check(check_id: str, profile: str | None, checks_dir: tuple[Path, ...], colour: str) -> int:
     """What a check expects, why, who says so, how to look by hand and how to mend it."""
@@ -81,7 +81,7 @@ def show_check(check_id: str, profile: str | None, checks_dir: tuple[Path, ...],
 
 
 @command.command("profiles")
-@click.option("--checks", "checks_dir", multiple=True, type=EXISTING_DIR, help="A directory with profiles of your own.")
+@CHECKS_DIR
 @colour_option
 def list_profiles(checks_dir: tuple[Path, ...], colour: str) -> int:
     """The profiles: how many checks each takes, and what it leaves out."""

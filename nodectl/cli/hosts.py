@@ -8,25 +8,16 @@ from typing import Any
 
 import click
 
-from nodectl.cli.options import Words, flat
+from nodectl.cli.options import HOSTS, NODE, SSH_CONFIG, flat
 from nodectl.model import Node
 
 
 @click.command("hosts")
-@click.option(
-    "-H",
-    "--hosts",
-    multiple=True,
-    envvar="NODECTL_HOSTS",
-    metavar="SPEC",
-    help="As for nodectl check.  [env: NODECTL_HOSTS]",
-)
-@click.option("-n", "--node", multiple=True, type=Words(), metavar="PATTERN", help="Only these nodes.")
-@click.option(
-    "--ssh-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of ~/.ssh/config."
-)
+@HOSTS
+@NODE
+@SSH_CONFIG
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--example", is_flag=True, help="Print an inventory to start from.")  # fmt: skip
+@click.option("--example", is_flag=True, help="Print an inventory to start from.")
 def command(
     hosts: tuple[str, ...],
     node: tuple[tuple[str, ...], ...],

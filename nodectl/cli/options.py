@@ -13,6 +13,7 @@ import msgspec
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -45,7 +46,17 @@ class Words(click.ParamType):  # type: ignore[type-arg]
         return tuple(word for word in (part.strip() for part in str(value).split(",")) if word)
 
 
+class NodeNames(Words):
+    """Like Words, but a comma inside brackets (`gpu[1,3]`) belongs to the node set."""
+
+    name = "nodes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else (str(value).strip(),)
+
+
 def flat(groups: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """The words of a repeated option, in one tuple."""
     return tuple(word for group in groups for word in group)
 
 
@@ -73,55 +84,39 @@ class CheckChoice(msgspec.Struct, frozen=True):
     checks_dir: tuple[Path, ...]
 
 
+HOSTS = click.option(
+    "-H", "--hosts", multiple=True, envvar="NODECTL_HOSTS", metavar="SPEC",
+    help="Inventory file (YAML, Ansible), node set (gpu[001-128]), [user@]host[:port], localhost, or @slurm:PARTITION. "
+         "May be repeated.  [env: NODECTL_HOSTS]",
+)  # fmt: skip
+NODE = click.option(
+    "-n", "--node", multiple=True, type=NodeNames(), metavar="PATTERN",
+    help="Only these nodes of the inventory: node set, glob, @group or label=value.",
+)  # fmt: skip
+SSH_CONFIG = click.option("--ssh-config", type=EXISTING_FILE, metavar="FILE", help="Instead of ~/.ssh/config.")
+_NODE_OPTIONS = (
+    HOSTS,
+    click.option("--demo", is_flag=True, help="The demo fleet: recorded nodes behind real SSH servers on loopback."),
+    NODE,
+    SSH_CONFIG,
+    click.option(
+        "--host-key", type=click.Choice(["strict", "accept-new"]), default="strict", show_default=True,
+        help="What to do with a host key that is not in known_hosts. A changed key is always refused.",
+    ),
+    click.option("--fanout", type=click.IntRange(1, 512), default=64, show_default=True,
+                 help="Nodes at the same time."),
+    click.option("--deadline", type=Seconds(), default="75s", show_default=True, help="For one node, all in all."),
+    click.option("--connect-timeout", type=Seconds(), default="10s", show_default=True, help="To get in."),
+    click.option("--sample", type=Seconds(), default="1s", show_default=True,
+                 help="Between the two readings of counters from which rates are made."),
+    click.option("--sudo/--no-sudo", default=True, show_default=True,
+                 help="Use `sudo -n` for the few reads that need root, where the login is not root."),
+)  # fmt: skip
+
+
 def node_options(function: F) -> F:
     """Options that choose nodes; the command gets them as one `nodes: NodeChoice`."""
 
-    @click.option(
-        "-H",
-        "--hosts",
-        multiple=True,
-        envvar="NODECTL_HOSTS",
-        metavar="SPEC",
-        help="Inventory file (YAML, Ansible), node set (gpu[001-128]), [user@]host[:port], localhost, or "
-        "@slurm:PARTITION. May be repeated.  [env: NODECTL_HOSTS]",
-    )
-    @click.option("--demo", is_flag=True, help="The demo fleet: recorded nodes behind a real SSH server on loopback.")
-    @click.option(
-        "-n",
-        "--node",
-        multiple=True,
-        type=Words(),
-        metavar="PATTERN",
-        help="Only these nodes of the inventory: node set, glob, @group or label=value.",
-    )
-    @click.option(
-        "--ssh-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Instead of ~/.ssh/config."
-    )
-    @click.option(
-        "--host-key",
-        type=click.Choice(["strict", "accept-new"]),
-        default="strict",
-        show_default=True,
-        help="What to do with a host key that is not in known_hosts. A changed key is always refused.",
-    )
-    @click.option(
-        "--fanout", type=click.IntRange(1, 512), default=64, show_default=True, help="Nodes at the same time."
-    )
-    @click.option("--deadline", type=Seconds(), default="60s", show_default=True, help="For one node, all in all.")
-    @click.option("--connect-timeout", type=Seconds(), default="10s", show_default=True, help="To get in.")
-    @click.option(
-        "--sample",
-        type=Seconds(),
-        default="1s",
-        show_default=True,
-        help="Between the two readings of counters from which rates are made.",
-    )
-    @click.option(
-        "--sudo/--no-sudo",
-        default=True,
-        show_default=True,
-        help="Use `sudo -n` for the few reads that need root, where the login is not root.",
-    )
     @functools.wraps(function)
     def wrapper(
         *,
@@ -137,41 +132,34 @@ def node_options(function: F) -> F:
         sudo: bool,
         **rest: Any,
     ) -> Any:
+        sample_s = max(1, round(sample))  # not every node's `sleep` knows fractions
         choice = NodeChoice(
-            hosts,
-            demo,
-            flat(node),
-            ssh_config,
-            host_key,
-            fanout,
-            deadline,
-            connect_timeout,
-            max(1, round(sample)),
-            sudo,
+            hosts, demo, flat(node), ssh_config, host_key, fanout, deadline, connect_timeout, sample_s, sudo
         )
         return function(nodes=choice, **rest)
 
-    return wrapper  # type: ignore[return-value]
+    return _with(_NODE_OPTIONS, wrapper)  # type: ignore[return-value]
+
+
+PROFILE = click.option(
+    "-p", "--profile", metavar="NAME",
+    help="Profile of the catalogue (nodectl checks profiles).  [default: the inventory's, or default]",
+)  # fmt: skip
+CHECKS_DIR = click.option(
+    "--checks", "checks_dir", multiple=True, type=EXISTING_DIR, metavar="DIR",
+    help="A folder with checks, tables and profiles of your own, added to the shipped ones.",
+)  # fmt: skip
+_CHECK_OPTIONS = (
+    PROFILE,
+    click.option("--only", multiple=True, type=Words(), metavar="ID", help="Only these checks (gpu.* for several)."),
+    click.option("--area", multiple=True, type=Words(), metavar="AREA", help="Only these areas (driver, gpu, ...)."),
+    CHECKS_DIR,
+)
 
 
 def check_options(function: F) -> F:
     """Options that choose checks; the command gets them as one `checks: CheckChoice`."""
 
-    @click.option(
-        "-p",
-        "--profile",
-        metavar="NAME",
-        help="Profile of the catalogue (nodectl checks profiles).  [default: the inventory's, or default]",
-    )
-    @click.option("--only", multiple=True, type=Words(), metavar="ID", help="Only these checks.")
-    @click.option("--area", multiple=True, type=Words(), metavar="AREA", help="Only these areas (driver, gpu, ...).")
-    @click.option(
-        "--checks",
-        "checks_dir",
-        multiple=True,
-        type=EXISTING_DIR,
-        help="A directory with checks, tables and profiles of your own.",
-    )
     @functools.wraps(function)
     def wrapper(
         *,
@@ -183,15 +171,16 @@ def check_options(function: F) -> F:
     ) -> Any:
         return function(checks=CheckChoice(profile, flat(only), flat(area), checks_dir), **rest)
 
-    return wrapper  # type: ignore[return-value]
+    return _with(_CHECK_OPTIONS, wrapper)  # type: ignore[return-value]
 
 
-def colour_option(function: F) -> F:
-    return click.option(
-        "--color",
-        "colour",
-        type=click.Choice(["auto", "always", "never"]),
-        default="auto",
-        show_default=True,
-        help="auto: on a terminal, unless NO_COLOR is set.",
-    )(function)
+colour_option = click.option(
+    "--color", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="auto: on a terminal, unless NO_COLOR is set.",
+)  # fmt: skip
+
+
+def _with(options: tuple[Callable[[Any], Any], ...], function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):  # as decorators in this order
+        function = option(function)
+    return function

@@ -30,7 +30,7 @@ class ProbeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How hard to try. Times in seconds, sizes in bytes."""
 
     fanout: int = 64
-    deadline_s: float = 60.0
+    deadline_s: float = 75.0
     connect_timeout_s: float = 10.0
     sample_s: int = 1
     sudo: bool = True

@@ -6,7 +6,7 @@ from typing import TextIO
 
 import msgspec
 
-from nodectl.model import Report
+from nodectl.model import REPORT_SCHEMA, Report
 
 
 def encode(report: Report, *, pretty: bool = False) -> bytes:
@@ -28,3 +28,10 @@ def decode(document: bytes) -> Report:
         msgspec.ValidationError: not a report of this schema.
     """
     return msgspec.json.decode(document, type=Report)
+
+
+def schema() -> bytes:
+    """The JSON Schema of nodectl.report/1, as it ships in report-1.schema.json."""
+    document = msgspec.json.schema(Report)
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": REPORT_SCHEMA, **document}
+    return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
