@@ -138,8 +138,14 @@ class AnsibleInventory:
                     depths[name], changed = depth, True
             if not changed:
                 return depths
-        deepest = max(depths, key=lambda name: depths[name])
-        self.problem(self.groups[deepest].line, f"group {deepest}: its children lead back to it")
+        circle = [name for name in self.groups if any(name in self._ancestors(up) for up in self._up[name])]
+        if circle:
+            first = min(self.groups[name].line for name in circle)
+            self.problem(first, f"groups {', '.join(sorted(circle))}: their children lead back to them")
+        else:
+            deepest = max(depths, key=lambda name: depths[name])
+            line = self.groups[deepest].line
+            self.problem(line, f"group {deepest}: more than {MAX_GROUP_DEPTH} levels of groups above it")
         return depths
 
     def _ancestors(self, name: str) -> set[str]:
@@ -193,11 +199,13 @@ def expand_hosts(pattern: str) -> tuple[list[str], str | None]:
     if address and host_problem(address.group(1)) == "":
         return [address.group(1)], address.group(2)
     outside = _RANGE.sub("", pattern)
-    port = None
+    if "[" in outside:
+        raise InventoryError(f"{quoted(pattern)}: a bracket is not closed")
+    whole, port = pattern, None
     if outside.count(":") == 1:
         pattern, _, port = pattern.rpartition(":")
-        if "]" in port or not port.isdigit():
-            raise InventoryError(f"{quoted(pattern)}: expected a port after the colon, found {quoted(port)}")
+        if not re.fullmatch("[0-9]+", port):
+            raise InventoryError(f"{quoted(whole)}: expected a port after the colon, found {quoted(port)}")
     pieces = _RANGE.split(pattern)
     names = [pieces[0]]
     for index in range(1, len(pieces), 2):
