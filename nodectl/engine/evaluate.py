@@ -76,7 +76,7 @@ def _verdicts(check: Check, facts: Mapping[str, Fact], tables: Mapping[str, Tabl
     if check.applies_when is not None:
         applies = check.applies_when.test(context)
         if applies is not TRUE:
-            return [_does_not_apply(check.applies_when.explain(context))]
+            return [_does_not_apply(check.applies_when.explain(context, named=True))]
     if isinstance(check.expect, PythonRule):
         arguments = {name: operand.get(context) for name, operand in check.expect.arguments.items()}
         return _of_rule(rule_function(check.expect.target)(FactView(facts, check.facts), arguments, tables))
