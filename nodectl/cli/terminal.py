@@ -42,11 +42,17 @@ def width(stream: TextIO, default: int = 100) -> int:
 
 
 def paint(line: Line, colour: bool) -> str:
-    """One line as text, with escapes only if `colour`."""
+    """One line as text, with escapes only if `colour`, and none that came with the text."""
+    safe = [(style, text if text.isprintable() else _inert(text)) for style, text in line]
     if not colour:
-        return "".join(text for _, text in line).rstrip()
+        return "".join(text for _, text in safe).rstrip()
     table = _SGR if "256" in os.environ.get("TERM", "") or os.environ.get("COLORTERM") else _SGR_16
-    return "".join(f"\x1b[{table[style]}m{text}\x1b[0m" if table.get(style) else text for style, text in line)
+    return "".join(f"\x1b[{table[style]}m{text}\x1b[0m" if table.get(style) else text for style, text in safe)
+
+
+def _inert(text: str) -> str:
+    """What nodes say was cleaned when it came in; this is for what came another way (a file name, an inventory)."""
+    return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode("ascii") for ch in text)
 
 
 def write(lines: Iterable[Line], stream: TextIO | None = None, *, colour: str = "auto") -> None:

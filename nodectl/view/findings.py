@@ -119,7 +119,7 @@ def _because(check: CheckReport, *, width: int) -> Iterator[Line]:
 
 def minor_lines(groups: Sequence[CheckGroup], checks: Mapping[str, CheckReport], *, width: int) -> Iterator[Line]:
     """Failures that need not be read today: a line for the check, a line for each group of nodes."""
-    yield [("bold", f"{len(groups)} smaller findings"), ("dim", "  (in full: -v, or nodectl checks show ID)")]
+    yield [("bold", _count(len(groups), "smaller finding")), ("dim", "  (in full: -v, or nodectl checks show ID)")]
     for group in groups:
         letter = glyphs.letter(group.outcome, group.severity, waived=group.waived)
         check = checks.get(group.check)

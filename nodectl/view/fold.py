@@ -10,7 +10,8 @@ from typing import NamedTuple
 from nodectl.inventory.nodeset import fold as fold_nodes
 from nodectl.model import Finding, Outcome, Severity
 
-_NUMBERED = re.compile(r"^(.*?)(\d+)$")
+_DIGITS = re.compile(r"([0-9]{1,18})")  # not \\d, which has digits that int() does not know
+_NUMBERED = re.compile(r"^(.*?)([0-9]+)$", re.DOTALL)
 
 
 class Part(NamedTuple):
@@ -51,7 +52,8 @@ class ReasonGroup(NamedTuple):
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which gpu9 comes before gpu10."""
-    return tuple((0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", text) if t)
+    pieces = (piece for piece in _DIGITS.split(text) if piece)
+    return tuple((0, int(piece), "") if _DIGITS.fullmatch(piece) else (1, 0, piece) for piece in pieces)
 
 
 def fold_subjects(subjects: Iterable[str]) -> str:
