@@ -130,7 +130,7 @@ class AnsibleInventory:
         """How deep each group lies: the longest way up. Circles are problems."""
         self._up = self._parents()
         depths = {name: 0 if name == "all" else 1 for name in self.groups}
-        for _ in range(MAX_GROUP_DEPTH):
+        while max(depths.values(), default=0) <= MAX_GROUP_DEPTH:
             changed = False
             for name, parents in self._up.items():
                 depth = max((depths[parent] + 1 for parent in parents), default=depths[name])
@@ -162,15 +162,17 @@ class AnsibleInventory:
         found: dict[tuple[str, str], Variables] = {}
         for kind, names in (("group_vars", {"all", *self.groups}), ("host_vars", self.hosts)):
             folder = Path(self.file).absolute().parent / kind
-            if not folder.is_dir():
-                continue
-            for path in sorted(folder.iterdir()):
-                name = path.stem if path.suffix in _VARS_SUFFIXES and path.stem in names else path.name
-                if name not in names:
-                    continue
-                for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-                    if file.suffix in _VARS_SUFFIXES and file.is_file():
-                        found.setdefault((kind, name), {}).update(_connection_lines(file))
+            try:
+                paths = sorted(folder.iterdir()) if folder.is_dir() else []
+                for path in paths:
+                    name = path.stem if path.suffix in _VARS_SUFFIXES and path.stem in names else path.name
+                    if name not in names:
+                        continue
+                    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                        if file.suffix in _VARS_SUFFIXES and file.is_file():
+                            found.setdefault((kind, name), {}).update(_connection_lines(file))
+            except OSError as problem:
+                raise InventoryError(f"{problem.filename}: cannot read it: {problem.strerror}") from None
         return found
 
 

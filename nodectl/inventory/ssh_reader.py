@@ -70,19 +70,21 @@ class Segment(NamedTuple):
     options: list[Option]
 
 
-def read_config(path: Path, *, home: Path, system: bool = False) -> list[Segment]:
+def read_config(path: Path, *, home: Path, system: bool = False, named: bool = False) -> list[Segment]:
     """The segments of a config and of everything that it includes, in order.
 
     Args:
         path: the config file.
         home: the user's home folder.
-        system: it is the machine's own config: Include is relative to /etc/ssh, and its owner is not looked at.
+        system: it is the machine's own config: Include is relative to /etc/ssh.
+        named: the user named this file. As in ssh, who can write the user's own config and whatever is included is
+            looked at; a file that was named, and the machine's, are taken as they are.
 
     Raises:
         InventoryError: with file:line.
     """
     reader = _Reader(home, system)
-    reader.read(path, (), 0)
+    reader.read(path, (), 0, trusted=system or named)
     return reader.segments
 
 
@@ -142,9 +144,9 @@ class _Reader:
         self.system = system
         self.segments: list[Segment] = []
 
-    def read(self, path: Path, around: tuple[Gate, ...], depth: int) -> None:
+    def read(self, path: Path, around: tuple[Gate, ...], depth: int, *, trusted: bool = False) -> None:
         """Read a file that holds where `around` holds."""
-        text = self._text(path, depth)
+        text = _text(path, trusted)
         gates = around
         options = self._open(gates)
         for number, raw in enumerate(text.split("\n"), 1):
@@ -193,26 +195,27 @@ class _Reader:
             if not Path(name).is_dir():
                 self.read(Path(name), gates, depth + 1)
 
-    def _text(self, path: Path, depth: int) -> str:
-        try:
-            with path.open("rb") as stream:
-                self._check_owner(path, os.fstat(stream.fileno()))
-                data = stream.read(MAX_BYTES + 1)
-        except OSError as problem:
-            raise InventoryError(f"{path}: cannot read this ssh config: {problem.strerror}") from None
-        if len(data) > MAX_BYTES:
-            raise InventoryError(f"{path}: larger than {MAX_BYTES} bytes: is this an ssh config?")
-        return data.decode("utf-8", "surrogateescape")
 
-    def _check_owner(self, path: Path, status: os.stat_result) -> None:
-        """Who can write the config can run commands as the user (ProxyCommand): refuse what others can write."""
-        if self.system or not stat.S_ISREG(status.st_mode):
-            return
-        others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid != os.getgid() else 0)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & others:
-            raise InventoryError(
-                f"{path}: others than you can write this ssh config, so ssh and nodectl refuse it: chmod go-w {path}"
-            )
+def _text(path: Path, trusted: bool) -> str:
+    try:
+        with path.open("rb") as stream:
+            if not trusted:
+                _check_owner(path, os.fstat(stream.fileno()))
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as problem:
+        raise InventoryError(f"{path}: cannot read this ssh config: {problem.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise InventoryError(f"{path}: larger than {MAX_BYTES} bytes: is this an ssh config?")
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    """Who can write the config can run commands as the user (ProxyCommand): refuse what others can write."""
+    others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid != os.getgid() else 0)
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & others:
+        raise InventoryError(
+            f"{path}: others than you can write this ssh config, so ssh and nodectl refuse it: chmod go-w {path}"
+        )
 
 
 def _criteria(words: list[str], where: str) -> tuple[Criterion, ...]:

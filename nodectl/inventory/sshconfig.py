@@ -61,7 +61,7 @@ class SshConfig:
         self._lock = threading.Lock()
         segments: list[Segment] = []
         if path is not None and str(path) != "none":
-            segments = read_config(path.expanduser(), home=self._home)
+            segments = read_config(path.expanduser(), home=self._home, named=True)
         elif path is None:
             own = self._home / ".ssh" / "config"
             if own.is_file():

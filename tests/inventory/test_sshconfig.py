@@ -193,8 +193,11 @@ def test_a_config_that_is_not_there_or_that_others_can_write(config_file: Path) 
         SshConfig(config_file)
     config_file.write_text("Port 23\n")
     config_file.chmod(0o666)
+    assert SshConfig(config_file).resolve(Node(name="x")).port == 23  # named by the user, as with ssh -F
+    including = config_file.with_name("including")
+    including.write_text(f"Include {config_file}\n")
     with pytest.raises(InventoryError, match="others than you can write this ssh config"):
-        SshConfig(config_file)
+        SshConfig(including)
 
 
 def test_include(tmp_path: Path, config_file: Path) -> None:
