@@ -18,12 +18,23 @@ from typing import TYPE_CHECKING
 
 from nodectl.model import Node, Reason, Unreachable
 from nodectl.suggest import did_you_mean
-from nodectl.transport.base import Reply, Request, Sink, SshSettings, Transport
+from nodectl.transport.base import Reply, Request, Sink, Transport
+from nodectl.transport.settings import HostSettings, SshSettings
 
 if TYPE_CHECKING:
     from nodectl.transport.attempt import Watchdog
 
-__all__ = ["KINDS", "Reply", "Request", "Sink", "SshSettings", "Transport", "Transports", "open_transports"]
+__all__ = [
+    "KINDS",
+    "HostSettings",
+    "Reply",
+    "Request",
+    "Sink",
+    "SshSettings",
+    "Transport",
+    "Transports",
+    "open_transports",
+]
 
 KINDS = ("ssh", "openssh", "local")
 HOST_KEY_POLICIES = ("strict", "accept-new")
@@ -41,7 +52,7 @@ class Transports:
     """
 
     def __init__(
-        self, resolve: Callable[[Node], SshSettings], ssh_config: Path | None, host_key_policy: str, fanout: int
+        self, resolve: Callable[[Node], HostSettings], ssh_config: Path | None, host_key_policy: str, fanout: int
     ) -> None:
         from nodectl.transport.attempt import Watchdog
 
@@ -128,7 +139,7 @@ class Transports:
 def open_transports(
     nodes: Iterable[Node] = (),
     *,
-    resolve: Callable[[Node], SshSettings],
+    resolve: Callable[[Node], HostSettings],
     ssh_config: Path | None = None,
     host_key_policy: str = "strict",
     fanout: int = 64,

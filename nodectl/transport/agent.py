@@ -134,7 +134,7 @@ def _read_all(conn: socket.socket, size: int) -> bytes:
     return data
 
 
-def agent_path(setting: str | None) -> str:
+def agent_path(setting: str) -> str:
     """Socket of the agent by the IdentityAgent option: empty when none is wanted or known."""
     if not setting or setting == "SSH_AUTH_SOCK":
         return os.environ.get("SSH_AUTH_SOCK", "")

@@ -19,41 +19,6 @@ STDERR_CAP_BYTES = 64 * 1024
 """How much of a command's stderr is kept; the rest is read and dropped, so that the command never blocks on it."""
 
 
-class SshSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How one host is reached over SSH: the outcome of the user's ssh config and of the inventory, for this host.
-
-    Attributes:
-        hostname: what is connected to (name or address).
-        port: TCP port.
-        user: login name; empty means the local user's.
-        identity_files: private keys (or public ones whose other half is in the agent), in order; empty means the
-            default files of `~/.ssh`.
-        identities_only: no other keys of the agent than those are offered.
-        certificate_files: certificates besides `KEY-cert.pub`, which is always looked for.
-        identity_agent: socket of the agent; empty means `SSH_AUTH_SOCK`, `none` means no agent.
-        known_hosts_files: the user's files; empty means `~/.ssh/known_hosts`. The system's are always read as well.
-        host_key_alias: name under which the host key is looked up.
-        proxy_jump: `user@host:port`, comma-separated for several hops; empty or `none` for none.
-        proxy_command: shell command whose stdin and stdout are the connection; `%h %p %r %n %%` are expanded here.
-        connect_timeout_s: the config's ConnectTimeout; None when it has none.
-        strict_host_key_checking: the config's StrictHostKeyChecking, empty when it has none.
-    """
-
-    hostname: str
-    port: int = 22
-    user: str = ""
-    identity_files: tuple[str, ...] = ()
-    identities_only: bool = False
-    certificate_files: tuple[str, ...] = ()
-    identity_agent: str | None = ""
-    known_hosts_files: tuple[str, ...] = ()
-    host_key_alias: str | None = ""
-    proxy_jump: str | None = ""
-    proxy_command: str | None = ""
-    connect_timeout_s: float | None = None
-    strict_host_key_checking: str | None = ""
-
-
 class Request(msgspec.Struct, frozen=True):
     """What is asked of a node.
 

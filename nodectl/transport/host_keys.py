@@ -13,16 +13,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nodectl.model import Reason, Unreachable
-from nodectl.transport.base import Failure, SshSettings
+from nodectl.transport.base import Failure
 from nodectl.transport.certificate import (
     CERT_SUFFIX,
     host_certificate_problem,
     parse_certificate,
     signature_is_good,
 )
-from nodectl.transport.known_hosts import Entry, KnownHosts, fingerprint, lookup_name, strip_port
+from nodectl.transport.known_hosts import (
+    Entry,
+    KnownHosts,
+    fingerprint,
+    glob_pattern,
+    hashed_name,
+    lookup_name,
+    strip_port,
+)
+from nodectl.transport.settings import HostSettings
 
-SYSTEM_FILES = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 USER_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 ALGORITHMS = (
     "ssh-ed25519",
@@ -58,27 +66,26 @@ class HostKeys:
 
     Args:
         policy: `strict` refuses unknown keys, `accept-new` writes them down. A changed key is refused by both.
-        system_files: read after the user's files, and never written.
     """
 
-    def __init__(self, policy: str = "strict", system_files: Iterable[Path] = SYSTEM_FILES) -> None:
+    def __init__(self, policy: str = "strict") -> None:
         self.policy = policy
         self.notes: list[str] = []
-        self._system_files = tuple(system_files)
         self._lock = threading.RLock()
         self._tables: dict[tuple[Path, ...], KnownHosts] = {}
 
-    def algorithms(self, settings: SshSettings) -> tuple[str, ...]:
+    def algorithms(self, settings: HostSettings) -> tuple[str, ...]:
         """Host key algorithms to offer: those of the keys that are known for this host first, so that a server with
         several keys shows one that can be compared. Certificates only where a CA is known for the host."""
         entries = self._known(settings)
         known = {entry.key_type for entry in entries if not entry.marker}
         plain = sorted(ALGORITHMS, key=lambda name: _type_of(name) not in known)
+        offer = tuple(plain)
         if any(entry.marker == "cert-authority" for entry in entries):
-            return tuple(name + CERT_SUFFIX for name in ALGORITHMS) + tuple(plain)
-        return tuple(plain)
+            offer = tuple(name + CERT_SUFFIX for name in ALGORITHMS) + offer
+        return apply_list(settings.host_key_algorithms, offer) if settings.host_key_algorithms else offer
 
-    def verify(self, settings: SshSettings, shown: ShownKey, target: str, *, direct: bool = True) -> None:
+    def verify(self, settings: HostSettings, shown: ShownKey, target: str, *, direct: bool = True) -> None:
         """Compare.
 
         Args:
@@ -90,8 +97,10 @@ class HostKeys:
         names = _names(settings)
         table = self._table(settings)
         entries = [entry for name in names for entry in table.entries(name)]
+        if settings.revoked_host_keys:
+            self._check_revoked(Path(settings.revoked_host_keys).expanduser(), shown, target)
         if any(entry.marker == "revoked" and entry.blob in _blobs(shown) for entry in entries):
-            raise Failure(_revoked(shown, target))
+            raise Failure(_revoked(shown, target, "a @revoked line of known_hosts"))
         if _plain_match(entries, shown) or self._certified(settings, entries, shown):
             return
         entries = [entry for name in names for entry in table.all_entries(name)]
@@ -106,21 +115,31 @@ class HostKeys:
             raise Failure(_unknown(settings, shown, target, direct=direct, problem=problem))
         self._write_down(settings, shown, target, direct=direct)
 
-    def _accepts_new(self, settings: SshSettings) -> bool:
+    def _check_revoked(self, path: Path, shown: ShownKey, target: str) -> None:
+        """RevokedHostKeys: a list of public keys. Like ssh, nobody gets in while the list cannot be read."""
+        try:
+            data = path.read_bytes()
+        except OSError as exc:
+            raise Failure(_no_revocations(target, f"{path} cannot be read: {exc.strerror or exc}")) from None
+        if data.startswith(b"SSHKRL"):
+            raise Failure(_no_revocations(target, f"{path} is a binary list (KRL), which only OpenSSH reads"))
+        for line in data.splitlines():
+            if any(base64.b64encode(blob) in line.split() for blob in _blobs(shown)):
+                raise Failure(_revoked(shown, target, str(path)))
+
+    def _accepts_new(self, settings: HostSettings) -> bool:
         # StrictHostKeyChecking in the user's own config is an opt-in too; `no` is taken as accept-new: a changed key
         # is never let through.
-        return "accept-new" in (self.policy, settings.strict_host_key_checking) or (
-            settings.strict_host_key_checking or ""
-        ).lower() in ("no", "off", "false")
+        return self.policy == "accept-new" or settings.strict_host_key_checking in ("accept-new", "no", "off")
 
-    def _known(self, settings: SshSettings) -> list[Entry]:
+    def _known(self, settings: HostSettings) -> list[Entry]:
         table = self._table(settings)
         names = _names(settings)
         entries = [entry for name in names for entry in table.entries(name) if entry.marker != "revoked"]
         return entries or [entry for name in names for entry in table.all_entries(name)]
 
-    def _table(self, settings: SshSettings) -> KnownHosts:
-        files = (*user_files(settings), *self._system_files)
+    def _table(self, settings: HostSettings) -> KnownHosts:
+        files = (*user_files(settings), *(Path(name).expanduser() for name in settings.global_known_hosts_files))
         with self._lock:
             table = self._tables.get(files)
             if table is None:
@@ -128,10 +147,10 @@ class HostKeys:
                 self.notes += table.notes
             return table
 
-    def _certified(self, settings: SshSettings, entries: list[Entry], shown: ShownKey) -> bool:
+    def _certified(self, settings: HostSettings, entries: list[Entry], shown: ShownKey) -> bool:
         return bool(shown.certificate) and not self._certificate_problem(settings, entries, shown)
 
-    def _certificate_problem(self, settings: SshSettings, entries: list[Entry], shown: ShownKey) -> str:
+    def _certificate_problem(self, settings: HostSettings, entries: list[Entry], shown: ShownKey) -> str:
         """Why the certificate that was shown does not help; empty if it does, or if there was none."""
         if not shown.certificate:
             return ""
@@ -149,7 +168,7 @@ class HostKeys:
             return "the signature of its certificate is wrong"
         return ""
 
-    def _write_down(self, settings: SshSettings, shown: ShownKey, target: str, *, direct: bool) -> None:
+    def _write_down(self, settings: HostSettings, shown: ShownKey, target: str, *, direct: bool) -> None:
         """accept-new: one writer at a time, one whole line at a time."""
         name = _names(settings)[0]
         path = user_files(settings)[0]
@@ -160,14 +179,27 @@ class HostKeys:
                 return
             if known:
                 raise Failure(_changed(settings, shown, known, target, direct=direct))
+            written = hashed_name(name) if settings.hash_known_hosts else name
             try:
-                _append_line(path, f"{name} {shown.key_type} {base64.b64encode(shown.blob).decode()}\n".encode())
+                _append_line(path, f"{written} {shown.key_type} {base64.b64encode(shown.blob).decode()}\n".encode())
             except OSError as exc:
                 self.notes.append(f"{path}: the key of {name} was accepted but not written down: {exc.strerror or exc}")
             table.add(name, shown.key_type, shown.blob, str(path))
 
 
-def user_files(settings: SshSettings) -> tuple[Path, ...]:
+def apply_list(wanted: str, offer: tuple[str, ...]) -> tuple[str, ...]:
+    """HostKeyAlgorithms of ssh_config(5) applied to what we can do: a list, or a change of it (`+`, `-`, `^`)."""
+    patterns = [glob_pattern(part) for part in wanted.lstrip("+-^").split(",") if part]
+    named = tuple(name for pattern in patterns for name in offer if pattern.fullmatch(name))
+    named = tuple(dict.fromkeys(named))
+    if wanted.startswith("+"):
+        return offer
+    if wanted.startswith("-"):
+        return tuple(name for name in offer if name not in named)
+    return named + tuple(name for name in offer if name not in named) if wanted.startswith("^") else named
+
+
+def user_files(settings: HostSettings) -> tuple[Path, ...]:
     """The user's known_hosts files for this host; the first one is written to."""
     names = [name for name in settings.known_hosts_files if name.lower() != "none"]
     if not settings.known_hosts_files:
@@ -189,7 +221,7 @@ def _append_line(path: Path, line: bytes) -> None:
         os.close(fd)
 
 
-def _names(settings: SshSettings) -> tuple[str, ...]:
+def _names(settings: HostSettings) -> tuple[str, ...]:
     """Names to look up, the best first. Like ssh, a host on another port is also looked up without the port."""
     if settings.host_key_alias:
         return (settings.host_key_alias.lower(),)
@@ -220,7 +252,7 @@ def _host_key_file(key_type: str) -> str:
     return f"/etc/ssh/ssh_host_{kind}_key.pub"
 
 
-def _add_command(settings: SshSettings, shown: ShownKey, *, direct: bool) -> str:
+def _add_command(settings: HostSettings, shown: ShownKey, *, direct: bool) -> str:
     """The command that makes this key known. Where ssh-keyscan would not get through, the line itself is echoed."""
     path = shlex.quote(str(user_files(settings)[0]))
     if direct and not settings.host_key_alias:
@@ -229,7 +261,7 @@ def _add_command(settings: SshSettings, shown: ShownKey, *, direct: bool) -> str
     return f"echo {shlex.quote(line)} >> {path}"
 
 
-def _unknown(settings: SshSettings, shown: ShownKey, target: str, *, direct: bool, problem: str) -> Reason:
+def _unknown(settings: HostSettings, shown: ShownKey, target: str, *, direct: bool, problem: str) -> Reason:
     text = f"{target}: its host key is not known ({shown})" + (f"; {problem}" if problem else "")
     hint = (
         f"compare the fingerprint on its console (ssh-keygen -lf {_host_key_file(shown.key_type)}), then: "
@@ -238,7 +270,7 @@ def _unknown(settings: SshSettings, shown: ShownKey, target: str, *, direct: boo
     return Reason(Unreachable.HOST_KEY_UNKNOWN.value, text, hint)
 
 
-def _changed(settings: SshSettings, shown: ShownKey, known: list[Entry], target: str, *, direct: bool) -> Reason:
+def _changed(settings: HostSettings, shown: ShownKey, known: list[Entry], target: str, *, direct: bool) -> Reason:
     entry = next((entry for entry in known if entry.key_type == shown.key_type), known[0])
     expected = f"{entry.key_type} {fingerprint(entry.blob)} at {entry.origin}"
     text = f"{target}: its host key is not the one that is known: it shows {shown}, known is {expected}"
@@ -254,6 +286,11 @@ def _changed(settings: SshSettings, shown: ShownKey, known: list[Entry], target:
     return Reason(Unreachable.HOST_KEY_CHANGED.value, text, hint)
 
 
-def _revoked(shown: ShownKey, target: str) -> Reason:
-    text = f"{target}: its host key is marked @revoked in known_hosts ({shown})"
+def _no_revocations(target: str, problem: str) -> Reason:
+    hint = "mend RevokedHostKeys in your ssh config, or set `transport: openssh` for this node"
+    return Reason(Unreachable.HOST_KEY_UNKNOWN.value, f"{target}: revoked host keys are not known: {problem}", hint)
+
+
+def _revoked(shown: ShownKey, target: str, where: str) -> Reason:
+    text = f"{target}: its host key is revoked by {where} ({shown})"
     return Reason(Unreachable.HOST_KEY_CHANGED.value, text, "do not log in: give the node a new host key")

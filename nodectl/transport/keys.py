@@ -23,9 +23,10 @@ from paramiko.ssh_exception import SSHException
 
 from nodectl.transport.agent import SharedAgent, agent_path
 from nodectl.transport.attempt import Attempt
-from nodectl.transport.base import SshSettings, printable
+from nodectl.transport.base import printable
 from nodectl.transport.certificate import parse_certificate
 from nodectl.transport.known_hosts import fingerprint
+from nodectl.transport.settings import HostSettings
 
 DEFAULT_FILES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _DEFAULT_NAME = re.compile(r"(~|/.*)/\.ssh/id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk|xmss)")
@@ -73,15 +74,18 @@ class KeyRing:
         self._agents: dict[str, SharedAgent] = {}
         self._worked: dict[str, bytes] = {}
 
-    def candidates(self, settings: SshSettings, user: str, attempt: Attempt) -> Candidates:
+    def candidates(self, settings: HostSettings, user: str, attempt: Attempt) -> Candidates:
         """What to offer to one host: the key that this user last got in with somewhere; named files; the rest of the
         agent, unless IdentitiesOnly."""
+        problems: list[str] = []
+        if not settings.pubkey_authentication:
+            return Candidates([], ["keys are turned off (PubkeyAuthentication no)"])
         # `ssh -G` lists the default files as if the user had named them.
         named = any(not _DEFAULT_NAME.fullmatch(name) for name in settings.identity_files)
-        problems: list[str] = []
+        files = () if settings.identity_files == ("none",) else settings.identity_files or DEFAULT_FILES
         agent, held = self._agent_keys(settings, attempt, problems)
         found: list[Identity] = []
-        for name in settings.identity_files or DEFAULT_FILES:
+        for name in files:
             found += self._from_file(name, settings, agent, held, problems)
         rest = [] if settings.identities_only and named else [_from_agent(key, agent) for key in held]
         ordered = found + rest if named else rest + found
@@ -101,11 +105,11 @@ class KeyRing:
             agent.close()
 
     def _agent_keys(
-        self, settings: SshSettings, attempt: Attempt, problems: list[str]
+        self, settings: HostSettings, attempt: Attempt, problems: list[str]
     ) -> tuple[SharedAgent | None, tuple[AgentKey, ...]]:
         path = agent_path(settings.identity_agent)
         if not path:
-            if (settings.identity_agent or "").lower() != "none":
+            if settings.identity_agent.lower() != "none":
                 problems.append("no ssh-agent is running (SSH_AUTH_SOCK is not set)")
             return None, ()
         with self._lock:
@@ -118,7 +122,7 @@ class KeyRing:
     def _from_file(
         self,
         name: str,
-        settings: SshSettings,
+        settings: HostSettings,
         agent: SharedAgent | None,
         held: tuple[AgentKey, ...],
         problems: list[str],

@@ -180,7 +180,7 @@ class KnownHosts:
             unwanted = tuple(glob_pattern(name[1:]) for name in names if name.startswith("!"))
             self._patterns.append(_Pattern(wanted, unwanted, entry._replace(wild=True)))
             return ""
-        for name in names:
+        for name in dict.fromkeys(names):
             self._plain.setdefault(name, []).append(entry)
         return ""
 
@@ -207,6 +207,13 @@ def _parse_hashed(hosts: str, entry: Entry) -> _Hashed | None:
 
 def _hash_matches(hashed: _Hashed, name: str) -> bool:
     return hmac.digest(hashed.salt, name.encode(), "sha1") == hashed.digest
+
+
+def hashed_name(name: str) -> str:
+    """`|1|salt|hash`, as HashKnownHosts writes names."""
+    salt = os.urandom(20)
+    digest = hmac.digest(salt, name.encode(), "sha1")
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
 
 
 def strip_port(name: str) -> str:

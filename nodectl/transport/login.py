@@ -13,9 +13,10 @@ from paramiko.ssh_exception import SSHException
 
 from nodectl.model import Reason, Unreachable
 from nodectl.transport.attempt import Attempt
-from nodectl.transport.base import Failure, SshSettings, inner
+from nodectl.transport.base import Failure, inner
 from nodectl.transport.client import ClientTransport
 from nodectl.transport.keys import Candidates, Identity, KeyRing
+from nodectl.transport.settings import HostSettings
 
 
 class Answer(NamedTuple):
@@ -103,7 +104,7 @@ class LoginHandler(AuthHandler):
             self.auth_event.set()
 
 
-def log_in(link: ClientTransport, settings: SshSettings, user: str, keys: KeyRing, attempt: Attempt) -> str:
+def log_in(link: ClientTransport, settings: HostSettings, user: str, keys: KeyRing, attempt: Attempt) -> str:
     """Log `user` in.
 
     Returns:
@@ -124,6 +125,11 @@ def log_in(link: ClientTransport, settings: SshSettings, user: str, keys: KeyRin
         said = link.disconnect_text or ("" if isinstance(exc, EOFError) else str(exc))
         problem = f"the server ended the connection{f' ({said})' if said else ''}"
         raise Failure(_auth_reason(attempt.target, user, offered, candidates, problem)) from None
+    except Failure as failure:
+        if not settings.unsupported or attempt.over:
+            raise
+        hint = f"your ssh config sets {', '.join(settings.unsupported)}: `transport: openssh` can do that"
+        raise Failure(Reason(failure.reason.code, failure.reason.text, hint)) from None
 
 
 def _offer_all(

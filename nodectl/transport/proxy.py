@@ -13,7 +13,8 @@ from typing import IO, Any
 
 from nodectl.model import Reason, Unreachable
 from nodectl.transport.attempt import Attempt
-from nodectl.transport.base import Failure, SshSettings, printable
+from nodectl.transport.base import Failure, printable
+from nodectl.transport.settings import HostSettings
 
 # As ssh since 9.6: a name with one of these in it, put into a shell command, could run something else.
 _UNSAFE = re.compile(r"[\s'\"`$\\;&<>|(){}\x00-\x1f]")
@@ -85,13 +86,19 @@ def _scratch() -> IO[bytes]:
     return tempfile.TemporaryFile(buffering=0)
 
 
-def expand(template: str, settings: SshSettings, user: str, original: str) -> str:
+def expand(template: str, settings: HostSettings, user: str) -> str:
     """Put host, port and user into a ProxyCommand, with the tokens of ssh_config(5).
 
     Raises:
         ValueError: a name has characters that a shell would act on.
     """
-    values = {"%h": settings.hostname, "%p": str(settings.port), "%r": user, "%n": original, "%%": "%"}
+    values = {
+        "%h": settings.hostname,
+        "%p": str(settings.port),
+        "%r": user,
+        "%n": settings.alias or settings.hostname,
+        "%%": "%",
+    }
 
     def value(match: re.Match[str]) -> str:
         token = match.group(0)
@@ -103,14 +110,14 @@ def expand(template: str, settings: SshSettings, user: str, original: str) -> st
     return re.sub(r"%[hprn%]", value, template)
 
 
-def start(settings: SshSettings, user: str, original: str, attempt: Attempt) -> ProxyChild:
+def start(settings: HostSettings, user: str, attempt: Attempt) -> ProxyChild:
     """Run the ProxyCommand of a host.
 
     Raises:
         Failure: it cannot be run.
     """
     try:
-        return ProxyChild(expand(settings.proxy_command or "", settings, user, original))
+        return ProxyChild(expand(settings.proxy_command, settings, user))
     except (ValueError, OSError) as exc:
         text = f"{attempt.target}: its ProxyCommand cannot be run: {exc}"
         raise Failure(Reason(Unreachable.PROXY_FAILED.value, text, "look at ProxyCommand in your ssh config")) from None

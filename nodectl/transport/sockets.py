@@ -32,8 +32,8 @@ class Resolver:
         self._lock = threading.Lock()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
-    def resolve(self, host: str, port: int, attempt: Attempt) -> list[Address]:
-        """Addresses in the order to try, families alternating.
+    def resolve(self, host: str, port: int, attempt: Attempt, family: str = "any") -> list[Address]:
+        """Addresses in the order to try, families alternating. `family` is `any`, `inet` or `inet6`.
 
         Raises:
             Failure: the name has no address, or the time is up.
@@ -53,7 +53,12 @@ class Resolver:
                 f"correct the name, give the node an `address:`, or a HostName in your ssh config (getent hosts {host})"
             )
             raise Failure(Reason(Unreachable.DNS.value, text, hint))
-        return lookup.addresses
+        wanted = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(family)
+        addresses = [address for address in lookup.addresses if wanted in (None, address[0])]
+        if not addresses:
+            text = f"{attempt.target}: {host} has no address of the family {family} (AddressFamily)"
+            raise Failure(Reason(Unreachable.DNS.value, text, "look at AddressFamily in your ssh config"))
+        return addresses
 
 
 class _Lookup(threading.Thread):
@@ -112,13 +117,13 @@ def _alternate(found: list[Address]) -> list[Address]:
     return mixed
 
 
-def connect(addresses: list[Address], attempt: Attempt) -> socket.socket:
+def connect(addresses: list[Address], attempt: Attempt, bind_address: str = "") -> socket.socket:
     """The first of the addresses that answers, as a blocking socket.
 
     Raises:
         Failure: none of them did. Refused, no route, timeout and no more file descriptors are told apart.
     """
-    race = _Race(attempt)
+    race = _Race(attempt, bind_address)
     try:
         return race.run(list(addresses))
     finally:
@@ -126,8 +131,9 @@ def connect(addresses: list[Address], attempt: Attempt) -> socket.socket:
 
 
 class _Race:
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, bind_address: str) -> None:
         self._attempt = attempt
+        self._bind_address = bind_address
         self._selector = selectors.DefaultSelector()
         self._sockets: set[socket.socket] = set()
         self._errors: list[int] = []
@@ -162,7 +168,12 @@ class _Race:
             self._errors.append(exc.errno or 0)
             return
         sock.setblocking(False)
-        error = sock.connect_ex(address[1])
+        try:
+            if self._bind_address:
+                sock.bind((self._bind_address, 0))
+            error = sock.connect_ex(address[1])
+        except OSError as exc:  # also: a local address of the other family, which is none (socket.gaierror)
+            error = exc.errno if exc.errno and exc.errno > 0 else errno.EADDRNOTAVAIL
         if error not in (0, errno.EINPROGRESS):
             sock.close()
             self._errors.append(error)

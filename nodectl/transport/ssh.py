@@ -15,7 +15,7 @@ from paramiko.ssh_exception import SSHException
 from nodectl.model import Node, Reason, Unreachable
 from nodectl.transport import proxy
 from nodectl.transport.attempt import Attempt, Watchdog
-from nodectl.transport.base import Failure, Reply, Request, Sink, SshSettings
+from nodectl.transport.base import Failure, Reply, Request, Sink
 from nodectl.transport.client import ClientTransport, silence_paramiko
 from nodectl.transport.gate import Gates
 from nodectl.transport.host_keys import HostKeys
@@ -24,6 +24,7 @@ from nodectl.transport.keys import KeyRing
 from nodectl.transport.login import log_in
 from nodectl.transport.reasons import handshake_failure
 from nodectl.transport.session import converse
+from nodectl.transport.settings import HostSettings
 from nodectl.transport.sockets import Resolver, connect, limit_blocking_send, shut
 
 TRIES = 3
@@ -33,7 +34,7 @@ QUICK_ACK_FANOUT = 32
 it saves time."""
 SHARED_SEND_S = 10
 
-Resolve = Callable[[Node], SshSettings]
+Resolve = Callable[[Node], HostSettings]
 
 
 class SshTransport:
@@ -67,7 +68,7 @@ class SshTransport:
             try:
                 settings = self._settings(node)
                 attempt.target = _describe(node.name, settings)
-                with self._connected(settings, node.name, request.connect_timeout_s, attempt) as link:
+                with self._connected(settings, request.connect_timeout_s, attempt) as link:
                     attempt.limit(None)
                     reply = converse(link, request, sink, attempt)
             except Failure as failure:
@@ -87,7 +88,7 @@ class SshTransport:
             if link.is_alive() and link is not threading.current_thread():
                 link.join(0.2)
 
-    def _settings(self, node: Node) -> SshSettings:
+    def _settings(self, node: Node) -> HostSettings:
         try:
             return self._resolve(node)
         except Exception as exc:  # whatever is wrong with the config, it is this node's reason and not the run's end
@@ -97,17 +98,17 @@ class SshTransport:
     @contextlib.contextmanager
     def _connected(
         self,
-        settings: SshSettings,
-        name: str,
+        settings: HostSettings,
         connect_timeout_s: float,
         attempt: Attempt,
         via: tuple[str, ...] = (),
     ) -> Iterator[ClientTransport]:
         """A logged-in connection, shut when left. Tried again where that can help and do no harm."""
+        limit_s = settings.connect_timeout_s if settings.connect_timeout_s is not None else connect_timeout_s
         for number in range(1, TRIES + 1):
             with contextlib.ExitStack() as stack:
                 try:
-                    link = self._dial(settings, name, connect_timeout_s, attempt, stack, via)
+                    link = self._dial(settings, limit_s, attempt, stack, via)
                 except Failure as failure:
                     if not failure.retry or attempt.over or number == TRIES:
                         raise
@@ -118,19 +119,17 @@ class SshTransport:
 
     def _dial(
         self,
-        settings: SshSettings,
-        name: str,
-        connect_timeout_s: float,
+        settings: HostSettings,
+        limit_s: float,
         attempt: Attempt,
         stack: contextlib.ExitStack,
         via: tuple[str, ...],
     ) -> ClientTransport:
         """Connect and log in once. What has to be undone is put on `stack`."""
-        limit_s = settings.connect_timeout_s if settings.connect_timeout_s is not None else connect_timeout_s
         attempt.limit(None)
         with contextlib.ExitStack() as handshake:
             if _given(settings.proxy_command) and not _given(settings.proxy_jump):
-                return self._dial_proxy(settings, name, limit_s, attempt, stack, handshake)
+                return self._dial_proxy(settings, limit_s, attempt, stack, handshake)
             if _given(settings.proxy_jump):
                 attempt.limit(limit_s)
                 attempt.enter("proxy")
@@ -140,21 +139,20 @@ class SshTransport:
                 return self._handshake(stream, settings, attempt, stack, direct=False)
             attempt.limit(limit_s)
             attempt.enter("dns")
-            addresses = self._names.resolve(settings.hostname, settings.port, attempt)
+            addresses = self._names.resolve(settings.hostname, settings.port, attempt, settings.address_family)
             attempt.limit(None)
             attempt.enter("queue")
             handshake.enter_context(self._gates.handshake(addresses[0][1][:2], attempt))
             attempt.limit(limit_s)
             attempt.enter("connect")
-            sock = connect(addresses, attempt)
+            sock = connect(addresses, attempt, settings.bind_address)
             stack.callback(sock.close)
             attempt.lap("connect")
             return self._handshake(sock, settings, attempt, stack, direct=True)
 
     def _dial_proxy(
         self,
-        settings: SshSettings,
-        name: str,
+        settings: HostSettings,
         limit_s: float,
         attempt: Attempt,
         stack: contextlib.ExitStack,
@@ -164,7 +162,7 @@ class SshTransport:
         handshake.enter_context(self._gates.handshake(settings.proxy_command, attempt))
         attempt.limit(limit_s)
         attempt.enter("proxy")
-        child = proxy.start(settings, settings.user or getpass.getuser(), name, attempt)
+        child = proxy.start(settings, settings.user or getpass.getuser(), attempt)
         stack.callback(child.close)
         stack.enter_context(attempt.freeing(child.kill))
         attempt.lap("connect")
@@ -176,7 +174,7 @@ class SshTransport:
             raise proxy.failure(child, failure, attempt) from None
 
     def _handshake(
-        self, stream: Any, settings: SshSettings, attempt: Attempt, stack: contextlib.ExitStack, *, direct: bool
+        self, stream: Any, settings: HostSettings, attempt: Attempt, stack: contextlib.ExitStack, *, direct: bool
     ) -> ClientTransport:
         """Key exchange, host key, login."""
         stack.enter_context(attempt.freeing(lambda: shut(stream)))
@@ -211,7 +209,7 @@ class SshTransport:
         with self._lock:
             self._links.discard(link)
 
-    def _tunnel(self, settings: SshSettings, attempt: Attempt, via: tuple[str, ...]) -> Any:
+    def _tunnel(self, settings: HostSettings, attempt: Attempt, via: tuple[str, ...]) -> Any:
         """A stream through the jump hosts of a host. `via` are the jump hosts that are being dialled for this one."""
         value = settings.proxy_jump or ""
         try:
@@ -223,10 +221,9 @@ class SshTransport:
             text = f"{attempt.target}: its jump hosts lead in a circle ({' > '.join((*via, value))})"
             hint = "take ProxyJump out of the ssh config of the jump host itself (Host * matches it too)"
             raise Failure(Reason(Unreachable.PROXY_FAILED.value, text, hint))
-        bastion = self._settings(last)
         before = value.rpartition(",")[0]
-        if before:  # a later hop is reached through the ones before, whatever the config says about it
-            bastion = _with(bastion, proxy_jump=before, proxy_command="")
+        # A later hop is reached through the ones before it, whatever the config says about it.
+        bastion = self._settings(msgspec.structs.replace(last, jump=before) if before else last)
         return self._bastions.tunnel(
             value,
             lambda: self._dial_bastion(bastion, last.name, (*via, value)),
@@ -234,13 +231,13 @@ class SshTransport:
             attempt,
         )
 
-    def _dial_bastion(self, settings: SshSettings, name: str, via: tuple[str, ...]) -> Link:
+    def _dial_bastion(self, settings: HostSettings, name: str, via: tuple[str, ...]) -> Link:
         """Log in to a jump host, with a deadline of its own: many nodes wait for it."""
         request = Request()
         attempt = Attempt(_describe(name, settings), request)
         stack = contextlib.ExitStack()
         with self._watchdog.watching(attempt):
-            context = self._connected(settings, name, request.connect_timeout_s, attempt, via)
+            context = self._connected(settings, request.connect_timeout_s, attempt, via)
             transport = stack.enter_context(context)
         transport.calm()
         limit_blocking_send(transport.sock, SHARED_SEND_S)
@@ -251,20 +248,16 @@ def _banner_came(attempt: Attempt) -> None:
     attempt.step = "kex"
 
 
-def _given(value: str | None) -> bool:
-    return bool(value) and str(value).lower() != "none"
+def _given(value: str) -> bool:
+    return bool(value) and value.lower() != "none"
 
 
-def _jump_value(settings: SshSettings) -> str:
+def _jump_value(settings: HostSettings) -> str:
     host = f"[{settings.hostname}]" if ":" in settings.hostname else settings.hostname
     return f"{settings.user or getpass.getuser()}@{host}:{settings.port}"
 
 
-def _with(settings: SshSettings, **changes: Any) -> SshSettings:
-    return msgspec.structs.replace(settings, **changes)
-
-
-def _describe(name: str, settings: SshSettings) -> str:
+def _describe(name: str, settings: HostSettings) -> str:
     if name == settings.hostname:
         return f"{name} port {settings.port}"
     return f"{name} ({settings.hostname} port {settings.port})"

@@ -33,7 +33,8 @@ def opened() -> Iterator[Opener]:
     ) -> Transports:
         def resolve(node: Node) -> SshSettings:
             if hosts and node.name in hosts:
-                return hosts[node.name]
+                known = hosts[node.name]
+                return msgspec.structs.replace(known, proxy_jump=node.jump) if node.jump else known
             return msgspec.structs.replace(settings_of(node), **(settings or {}))
 
         transports = open_transports(resolve=resolve, **options)  # type: ignore[arg-type]

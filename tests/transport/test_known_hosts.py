@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sshd import known_hosts_line
 
-from nodectl.transport.base import Failure, SshSettings
-from nodectl.transport.host_keys import HostKeys, ShownKey
+from nodectl.transport import SshSettings
+from nodectl.transport.base import Failure
+from nodectl.transport.host_keys import HostKeys, ShownKey, apply_list
 from nodectl.transport.known_hosts import KnownHosts, fingerprint, glob_pattern, lookup_name
 
 
@@ -210,9 +211,11 @@ SHOWN = ShownKey("ssh-ed25519", "ssh-ed25519", wire("ssh-ed25519"))
 def verdict(text: str, policy: str = "strict", *, port: int = 22, path: Path, **changes: object) -> str:
     """The reason's code, or `ok`."""
     path.write_text(text)
-    given = SshSettings(hostname="gpu001", port=port, known_hosts_files=(str(path),), **changes)  # type: ignore[arg-type]
+    given = SshSettings(
+        hostname="gpu001", port=port, known_hosts_files=(str(path),), global_known_hosts_files=(), **changes
+    )  # type: ignore[arg-type]
     try:
-        HostKeys(policy, ()).verify(given, SHOWN, "gpu001")
+        HostKeys(policy).verify(given, SHOWN, "gpu001")
     except Failure as failure:
         return failure.reason.code
     return "ok"
@@ -254,17 +257,51 @@ def test_alias(tmp_path: Path) -> None:
 def test_known_types_are_offered_first(tmp_path: Path) -> None:
     path = tmp_path / "kh"
     path.write_text(line_of("gpu001", key_type="ssh-rsa") + "@cert-authority " + line_of("*.site"))
-    keys = HostKeys("strict", ())
-    one = SshSettings(hostname="gpu001", known_hosts_files=(str(path),))
+    keys = HostKeys("strict")
+    one = SshSettings(hostname="gpu001", known_hosts_files=(str(path),), global_known_hosts_files=())
     assert keys.algorithms(one)[:2] == ("rsa-sha2-512", "rsa-sha2-256")
     assert len(keys.algorithms(one)) == 6
-    two = SshSettings(hostname="gpu001.site", known_hosts_files=(str(path),))
+    two = SshSettings(hostname="gpu001.site", known_hosts_files=(str(path),), global_known_hosts_files=())
     assert keys.algorithms(two)[0] == "ssh-ed25519-cert-v01@openssh.com"
 
 
 def test_accept_new_makes_the_folder(tmp_path: Path) -> None:
     path = tmp_path / "new" / ".ssh" / "known_hosts"
-    given = SshSettings(hostname="gpu001", known_hosts_files=(str(path),))
-    HostKeys("accept-new", ()).verify(given, SHOWN, "gpu001")
+    given = SshSettings(hostname="gpu001", known_hosts_files=(str(path),), global_known_hosts_files=())
+    HostKeys("accept-new").verify(given, SHOWN, "gpu001")
     assert path.read_text() == line_of("gpu001")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_revoked_host_keys_file(tmp_path: Path) -> None:
+    good, revoked, path = line_of("gpu001"), tmp_path / "revoked", tmp_path / "kh"
+    revoked.write_text(line_of("x", b"other").split(" ", 1)[1] + "# a comment\n")
+    assert verdict(good, path=path, revoked_host_keys=str(revoked)) == "ok"
+    revoked.write_text(line_of("x").split(" ", 1)[1])
+    assert verdict(good, path=path, revoked_host_keys=str(revoked)) == "host_key_changed"
+    revoked.write_bytes(b"SSHKRL\n\0")
+    assert verdict(good, path=path, revoked_host_keys=str(revoked)) == "host_key_unknown"
+    assert verdict(good, path=path, revoked_host_keys=str(tmp_path / "none")) == "host_key_unknown"
+
+
+def test_new_names_are_hashed_when_the_config_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "kh"
+    assert verdict("", "accept-new", path=path, hash_known_hosts=True) == "ok"
+    assert path.read_text().startswith("|1|")
+    assert verdict(path.read_text(), path=path) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("a,c", ("a", "c")),
+        ("c,a,zzz", ("c", "a")),
+        ("+zzz", ("a", "b", "c")),
+        ("-b", ("a", "c")),
+        ("-*", ()),
+        ("^c", ("c", "a", "b")),
+        ("?", ("a", "b", "c")),
+    ],
+)
+def test_host_key_algorithms(wanted: str, expected: tuple[str, ...]) -> None:
+    assert apply_list(wanted, ("a", "b", "c")) == expected

@@ -236,10 +236,10 @@ def test_a_host_name_cannot_run_anything_in_a_proxy_command(opened: Opener, flee
 
 
 def test_tokens_of_a_proxy_command() -> None:
-    settings = SshSettings(hostname="10.0.0.1", port=2222)
-    assert expand("nc -X %% %h %p # %r@%n %x", settings, "me", "gpu001") == "nc -X % 10.0.0.1 2222 # me@gpu001 %x"
+    settings = SshSettings(hostname="10.0.0.1", port=2222, alias="gpu001")
+    assert expand("nc -X %% %h %p # %r@%n %x", settings, "me") == "nc -X % 10.0.0.1 2222 # me@gpu001 %x"
     with pytest.raises(ValueError, match="%h"):
-        expand("nc %h", SshSettings(hostname="-oProxyCommand=x"), "me", "x")
+        expand("nc %h", SshSettings(hostname="-oProxyCommand=x"), "me")
 
 
 @pytest.mark.parametrize(

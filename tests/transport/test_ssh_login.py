@@ -272,6 +272,22 @@ def test_agent_that_talks_nonsense(server: SshFleet, opened: Opener, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"pubkey_authentication": False}, "keys are turned off (PubkeyAuthentication no)"),
+        ({"identity_files": ("none",)}, "there was no key to offer"),
+        ({"identity_files": ("/nonexistent",), "unsupported": ("GSSAPIAuthentication",)}, "no key to offer"),
+    ],
+)
+def test_what_the_config_rules_out(server: SshFleet, opened: Opener, settings: dict[str, object], words: str) -> None:
+    _, reply = run(opened(settings=settings), server.node("gpu001"))
+    assert reply.reason is not None
+    assert reply.reason.code == Unreachable.AUTH.value
+    assert words in reply.reason.text
+    assert ("GSSAPIAuthentication" in reply.reason.hint) == ("unsupported" in settings)
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "is not a private key that can be read"),

@@ -190,3 +190,20 @@ def test_names_are_resolved_and_a_dead_first_address_costs_little(
     assert reply.reason is None, reply.reason
     assert sink.data == b"hello\n"
     assert time.monotonic() - begun < 3
+
+
+def test_address_family_and_bind_address(own_fleet: SshFleet, opened: Opener) -> None:
+    server = own_fleet.add("gpu001")
+    own_fleet.start()
+    with own_fleet.known_hosts.open("a") as file:
+        file.write(f"[localhost]:{server.port} {server.public_key}\n")
+    sink, reply = run(opened(settings={"bind_address": "127.9.8.7"}), own_fleet.node("gpu001"), "echo $SSH_CLIENT\n")
+    assert reply.reason is None
+    assert sink.data.startswith(b"127.9.8.7 ")
+    _, reply = run(opened(settings={"bind_address": "192.0.2.77"}), own_fleet.node("gpu001"))
+    assert reply.reason is not None
+    assert reply.reason.code == Unreachable.NO_ROUTE.value
+    node = own_fleet.node("gpu001", address="localhost")
+    _, reply = run(opened(settings={"address_family": "inet", "bind_address": "::1"}), node)
+    assert reply.reason is not None
+    assert reply.reason.code == Unreachable.NO_ROUTE.value

@@ -36,7 +36,7 @@ def settings_of(node: Node) -> SshSettings:
         identities_only=True,
         identity_agent="none",
         known_hosts_files=node.known_hosts,
-        proxy_jump=node.jump,
+        proxy_jump=node.jump or "",
     )
 
 
