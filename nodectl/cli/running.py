@@ -40,7 +40,7 @@ def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: P
         probe = FleetProbe(way.nodes, plan, way.transports, way.options)
         saving = Saving(probe, TranscriptStore(save)) if save else None
         finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, len(way.nodes), probe)
-    finished.messages += [Message("warning", text) for text in way.transports.notes]
+    finished.messages += [Message("warning", text) for text in way.notes]
     if saving and saving.problems:
         finished.messages.append(Message("error", saving.summary))
     return finished

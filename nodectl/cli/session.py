@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ from nodectl.model import Node
 from nodectl.transport import Transports, open_transports
 
 
+# What libraries and the inventory log is told through the report's messages; nothing goes to stderr by itself.
+logging.getLogger("nodectl").addHandler(logging.NullHandler())
+
+
 class Terminated(BaseException):
     """SIGTERM: like a KeyboardInterrupt, with its own exit code."""
 
@@ -30,6 +35,12 @@ class Reach(msgspec.Struct, frozen=True):
     nodes: list[Node]
     transports: Transports
     options: ProbeOptions
+    config: SshConfig
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the way, and no node's reason tells."""
+        return list(dict.fromkeys([*self.config.warnings, *self.transports.notes]))
 
 
 @contextlib.contextmanager
@@ -62,7 +73,7 @@ def reach(choice: NodeChoice) -> Iterator[Reach]:
             sample_s=choice.sample_s,
             sudo=choice.sudo,
         )
-        yield Reach(nodes, transports, options)
+        yield Reach(nodes, transports, options, config)
 
 
 def chosen_nodes(choice: NodeChoice) -> list[Node]:
