@@ -38,6 +38,11 @@ def test_a_branch_without_an_end_needs_no_clock() -> None:
         branch("580.159.04", ERROR)
 
 
+def test_the_branches_to_choose_from_are_named() -> None:
+    (result,) = call(driver.branch_supported, {"driver.version": "535.161.08", "node.time_utc": ERROR})
+    assert result.expected == "a supported branch: R580, R590, R595, R615"
+
+
 def test_a_branch_that_is_not_in_the_table() -> None:
     assert branch("418.226.00") is FAIL  # older than all that are supported
     assert branch("585.10.01") is FAIL  # between two that are: never a data-centre branch
@@ -131,6 +136,23 @@ def test_the_floor_is_that_of_the_major(release: str, below: str, floor: str) ->
 
 def test_a_toolkit_newer_than_the_tables_is_unknown_not_failed() -> None:
     assert toolkit("14.0.0", "615.10.01", "13.4") is UNKNOWN
+
+
+@pytest.mark.parametrize(("libraries", "runs"), [("580.95.05", PASS), ("570.172.08", FAIL), ("565.57.01", FAIL)])
+def test_compat_libraries_must_be_newer_than_the_driver(libraries: str, runs: Outcome) -> None:
+    compat = [{"cuda_version": "13.0", "driver_version": libraries, "path": "/usr/local/cuda-13.0/compat"}]
+    assert toolkit("13.0.2", "570.172.08", "12.8", compat) is runs
+
+
+@pytest.mark.parametrize(("libraries", "useful"), [("590.48.01", PASS), ("580.159.04", PASS), ("580.95.05", FAIL)])
+def test_compat_libraries_of_the_drivers_own_version_do_no_harm(libraries: str, useful: Outcome) -> None:
+    compat = [{"cuda_version": "13.0", "driver_version": libraries, "path": "/usr/local/cuda-13.0/compat"}]
+    assert worst(cuda.compat_useful, {"cuda.compat": compat, "driver.version": "580.159.04"}) is useful
+
+
+@pytest.mark.parametrize(("driver_version", "outcome"), [("610.43.02", FAIL), ("615.10.01", PASS), ("620.1.1", PASS)])
+def test_a_toolkit_without_a_bundled_driver_names_a_branch(driver_version: str, outcome: Outcome) -> None:
+    assert worst(cuda.toolkit_all_features, _both("13.4.2", driver_version)) is outcome
 
 
 def test_an_old_toolkit_needs_no_row() -> None:

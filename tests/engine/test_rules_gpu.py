@@ -29,6 +29,8 @@ def test_failures_and_unknowns_are_kept_and_passes_are_counted() -> None:
     good, bad, dark, out = passed("a", "b"), failed("a", "c"), unknown("why"), not_judged("idle")
     assert sum_up([good, bad, out, dark, good]) == [bad, dark]
     assert sum_up([good, good, out]) == [RowResult(PASS, expected="a", actual="2 of 2", reason="1 not judged: idle")]
+    assert sum_up([good]) == [good]
+    assert sum_up([good, out]) == [RowResult(PASS, expected="a", actual="1 of 1", reason="1 not judged: idle")]
     assert sum_up([out, out]) == [RowResult(NOT_APPLICABLE, reason="idle")]
     assert [result.outcome for result in sum_up([])] == [UNKNOWN]
 
@@ -44,6 +46,7 @@ def test_a_row_that_does_not_answer_costs_only_itself() -> None:
     ("row", "idle"),
     [
         (BUSY, ""),
+        ({**BUSY, "gpu_utilization_pct": 10}, ""),
         ({**BUSY, "gpu_utilization_pct": 9}, "idle (P0, 9 % used)"),
         ({**BUSY, "pstate": "P2"}, "idle (P2, 97 % used)"),
         ({**BUSY, "clocks_event_reasons": ["gpu_idle"]}, "idle (P0, 97 % used)"),
@@ -157,6 +160,61 @@ def test_a_refused_permission_is_no_lost_gpu() -> None:
     assert judged(gpu.answers, rows) is PASS
     assert judged(gpu.answers, {"_errors": {"uuid": "[GPU is lost]"}}) is FAIL
     assert judged(gpu.answers, {"_errors": {"name": "ERR!"}}) is FAIL
+
+
+@pytest.mark.parametrize(
+    ("rule", "params", "row", "outcome"),
+    [
+        (gpu.memory_total, {"tolerance": 0.0}, {"pci_id": H200, "memory_total_mib": 143771}, PASS),
+        (gpu.memory_total, {"tolerance": 0.0}, {"pci_id": H200, "memory_total_mib": 143770}, FAIL),
+        (gpu.retired_pages, {"max_pages": 59}, {"retired_pages_sbe": 58, "retired_pages_dbe": 1}, PASS),
+        (gpu.retired_pages, {"max_pages": 59}, {"retired_pages_sbe": None, "retired_pages_dbe": 60}, FAIL),
+        (gpu.idle_memory_free, {"max_used_mib": 1024}, {"memory_used_mib": 1024, "processes_count": 0}, PASS),
+        (gpu.idle_memory_free, {"max_used_mib": 1024}, {"memory_used_mib": 1025, "processes_count": 0}, FAIL),
+        (gpu.idle_memory_free, {"max_used_mib": 1}, {"memory_used_mib": 9, "processes_count": None}, NOT_APPLICABLE),
+        (gpu.idle_memory_free, {"max_used_mib": 1}, {"memory_used_mib": None, "processes_count": 0}, NOT_APPLICABLE),
+        (gpu.idle_memory_free, {"max_used_mib": 1}, {"memory_used_mib": 9, "processes_count": 1}, NOT_APPLICABLE),
+        (
+            gpu.idle_memory_free,
+            {"max_used_mib": 1},
+            {**BUSY, "memory_used_mib": 9, "processes_count": 0},
+            NOT_APPLICABLE,
+        ),
+        (gpu_speed.memory_temperature, {"margin_c": 2}, {"pci_id": "10de:20b2", "temperature_memory_c": 93}, PASS),
+        (gpu_speed.memory_temperature, {"margin_c": 2}, {"pci_id": "10de:20b2", "temperature_memory_c": 94}, FAIL),
+        (
+            gpu_speed.memory_temperature,
+            {"margin_c": 0},
+            {"pci_id": "10de:20b2", "temperature_memory_c": 100, "temperature_memory_max_operating_c": 105},
+            PASS,
+        ),
+    ],
+)
+def test_the_last_good_and_the_first_bad_value(
+    rule: Rule, params: dict[str, Any], row: dict[str, Any], outcome: Outcome
+) -> None:
+    assert judged(rule, row, **params) is outcome
+
+
+@pytest.mark.parametrize(("clock", "outcome"), [(800, PASS), (799, FAIL)])
+def test_a_busy_gpu_at_a_low_clock(clock: int, outcome: Outcome) -> None:
+    row = {"pstate": "P0", "gpu_utilization_pct": 60, "clocks_event_reasons": [], "sm_clock_mhz": clock}
+    assert judged(gpu_speed.sm_clock_under_load, row, min_mhz=800, busy_pct=50) is outcome
+
+
+@pytest.mark.parametrize(("driver", "outcome"), [("550.90.07", PASS), ("550.54.15", FAIL)])
+def test_the_first_driver_with_mig(driver: str, outcome: Outcome) -> None:
+    facts = {"gpu.devices": gpus({"pci_id": H200, "mig_current": True}), "driver.version": driver}
+    assert worst(gpu.mig_driver, facts) is outcome
+
+
+def test_a_pass_names_the_limiters_that_are_in_order() -> None:
+    def actual(*reasons: str) -> str:
+        rows = gpus({"clocks_event_reasons": list(reasons)})
+        return call(gpu_speed.clock_events, {"gpu.devices": rows}, kinds=["bad"])[0].actual
+
+    assert actual() == "none"
+    assert actual("gpu_idle", "sw_power_cap") == "Idle, SW Power Cap"
 
 
 def test_history_counts_only_heat_and_power_brake() -> None:

@@ -71,6 +71,11 @@ def test_the_raw_speed_is_what_counts(speed: float, outcome: Outcome) -> None:
     assert worst(nvlink.link_speed, facts, tolerance=0.02) is outcome
 
 
+def test_a_link_may_be_slower_by_the_tolerance_and_no_more() -> None:
+    assert worst(nvlink.link_speed, node(links(0, 1, speed_gbs=26.562), H200), tolerance=0.0) is PASS
+    assert worst(nvlink.link_speed, node(links(0, 1, speed_gbs=26.561), H200), tolerance=0.0) is FAIL
+
+
 def test_counters_of_either_generation() -> None:
     def said(**counters: Any) -> Outcome:
         return worst(nvlink.recovery_errors, {"nvlink.links": links(0, 2, **counters)}, max_errors=0)
@@ -85,6 +90,8 @@ def test_counters_of_either_generation() -> None:
 def test_many_bad_links_do_not_make_a_wall_of_text() -> None:
     (result,) = call(nvlink.crc_errors, {"nvlink.links": links(0, 18, crc_errors=5)}, max_errors=0)
     assert result.actual.endswith("and 12 more")
+    (result,) = call(nvlink.crc_errors, {"nvlink.links": links(0, 6, crc_errors=5)}, max_errors=0)
+    assert result.actual.endswith("link 5: 5 crc errors")
 
 
 def topology(word: str, *devices: Mapping[str, Any]) -> dict[str, Any]:
