@@ -111,7 +111,7 @@ def unpack(data: bytes, origin: str) -> tuple[dict[str, Any], bytes]:
     head, newline, wire = data.partition(b"\n")
     try:
         meta = msgspec.json.decode(head) if newline and len(head) <= _MAX_META_BYTES else None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         meta = None
     schema = meta.pop("schema", None) if isinstance(meta, dict) else None
     if not isinstance(meta, dict) or not isinstance(schema, str):

@@ -214,7 +214,7 @@ _META = (
 
 def _declared(node: Node) -> dict[str, Any]:
     """What a later judgement may ask of the inventory; nothing of how the node is reached."""
-    return {"profile": node.profile, "groups": node.groups, "labels": node.labels, "expect": node.expect}
+    return {"profile": node.profile, "groups": list(node.groups), "labels": node.labels, "expect": node.expect}
 
 
 def write_transcript(
