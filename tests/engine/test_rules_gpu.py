@@ -123,6 +123,7 @@ def test_addresses_are_compared_however_they_are_written() -> None:
         ],
         "gpu.attached_count": 2,
         "gpu.proc_count": ABSENT,
+        "virt.container": ERROR,
     }
     assert worst(gpu.all_attached, facts) is PASS
 
@@ -133,6 +134,7 @@ def test_a_missing_gpu_is_named_even_where_the_counts_cannot_be_read() -> None:
         "gpu.pci": [{"pci_bus_id": "0000:0b:00.0", "driver": "nvidia"}, {"pci_bus_id": "0000:0c:00.0", "driver": None}],
         "gpu.attached_count": ERROR,
         "gpu.proc_count": ERROR,
+        "virt.container": "none",
     }
     results = call(gpu.all_attached, facts)
     assert subjects(results) == ["0000:0c:00.0"]

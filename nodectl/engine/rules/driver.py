@@ -19,10 +19,22 @@ from nodectl.engine.rules.gpu_rows import (
     sum_up,
     unknown,
 )
+from nodectl.facts.smi_failure import NOT_FOUND
 
 _MONTH = re.compile(r"([0-9]{4}-[0-9]{2})(?:-[0-9]{2}.*)?\Z")
 _GSP_MODE_MASK = 0xF
 _FLAVORS = {"open_only": ("open",), "proprietary_only": ("proprietary",), "either": ("open", "proprietary")}
+
+
+def answers(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """nvidia-smi gave no error; that it is not on the host's path says nothing of the driver."""
+    problem = facts.get("driver.smi_error")
+    expected = "an answer without an error"
+    if problem is None:
+        return [passed(expected, "it answers")]
+    if problem == NOT_FOUND:
+        return [unknown("nvidia-smi was not found; a driver container keeps it out of the host's path", expected)]
+    return [failed(expected, str(problem))]
 
 
 def branch_supported(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:

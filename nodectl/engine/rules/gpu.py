@@ -19,10 +19,12 @@ from nodectl.engine.rules.gpu_rows import (
     not_judged,
     passed,
     read,
+    soft,
     sum_up,
     unknown,
     version,
 )
+from nodectl.model import Outcome
 
 _NO_ACTION = "None"
 _GUESTS = ("VGPU",)
@@ -33,7 +35,12 @@ _LOST = ("gpu is lost", "unknown error", "err!", "gpu requires reset", "gpu acce
 
 
 def all_attached(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
-    """Bus, driver (/proc), NVML and the list that nvidia-smi prints agree on the GPUs."""
+    """Bus, driver (/proc), NVML and the list that nvidia-smi prints agree on the GPUs.
+
+    A container sees the bus and /proc of its host, and of the GPUs those that it was given: there a difference is
+    unknown, not a failure.
+    """
+    container = soft(facts, "virt.container", "none")
     listed_rows = facts.rows("gpu.devices")
     listed = {_address(row.get("pci_bus_id")) for row in listed_rows}
     results = []
@@ -51,7 +58,17 @@ def all_attached(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
             results += _same_number(facts.get(name), what, len(listed_rows))
         except CannotTellError as problem:
             results.append(unknown(str(problem)))
+    if container != "none":
+        results = [_seen_from_inside(result) for result in results]
     return sum_up(results)
+
+
+def _seen_from_inside(result: RowResult) -> RowResult:
+    """A failure as it must be taken inside a container."""
+    if result.outcome is not Outcome.FAIL:
+        return result
+    reason = f"{result.actual}; a container may be shown only some of the GPUs"
+    return about(result.subject, unknown(reason, result.expected))
 
 
 def _same_number(other: Any, what: str, listed: int) -> list[RowResult]:
