@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from nodectl.cli import exit_codes
-from nodectl.cli.options import EXISTING_DIR, CheckChoice, NodeChoice, check_options, colour_option, node_options
+from nodectl.cli.options import (
+    EXISTING_DIR,
+    EXISTING_FILE,
+    CheckChoice,
+    NodeChoice,
+    check_options,
+    colour_option,
+    node_options,
+)
 from nodectl.model import Severity
 
 
@@ -25,6 +33,13 @@ from nodectl.model import Severity
 )
 @click.option(
     "--save", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Also keep the transcripts there."
+)
+@click.option(
+    "--waivers",
+    multiple=True,
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="Failures agreed to live with: who, why, until when.  [also: waivers.yaml in a --checks folder]",
 )
 @click.option(
     "--fail-on",
@@ -67,6 +82,7 @@ def run_check(
     *,
     from_dir: Path | None,
     save: Path | None,
+    waivers: tuple[Path, ...],
     fail_on: str,
     allow_incomplete: bool,
     exit_style: str,
@@ -76,7 +92,9 @@ def run_check(
     colour: str,
 ) -> int:
     """The command behind its options; returns the exit code."""
-    from nodectl.cli.running import check_live, check_saved
+    import msgspec
+
+    from nodectl.cli.running import apply_waivers, check_live, check_saved
     from nodectl.cli.session import plan_spec
     from nodectl.report.build import build_report
 
@@ -88,6 +106,7 @@ def run_check(
         finished = check_saved(choice, spec, catalogue, from_dir)
     else:
         finished = check_live(choice, spec, catalogue, save)
+    apply_waivers(finished, msgspec.structs.replace(checks, waivers=waivers), catalogue)
     code = finished.stopped or exit_codes.of_run(
         finished.results, fail_on=Severity(fail_on), allow_incomplete=allow_incomplete, style=exit_style
     )
@@ -99,6 +118,7 @@ def run_check(
         exit_code=code,
         partial=bool(finished.stopped),
         messages=finished.messages,
+        fleet=finished.fleet,
         with_facts=with_facts,
     )
     if as_json:

@@ -82,6 +82,7 @@ class CheckChoice(msgspec.Struct, frozen=True):
     only: tuple[str, ...]
     area: tuple[str, ...]
     checks_dir: tuple[Path, ...]
+    waivers: tuple[Path, ...] = ()
 
 
 HOSTS = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import msgspec
 
 from nodectl.catalogue import Catalogue
 from nodectl.cli import exit_codes
-from nodectl.cli.options import NodeChoice
+from nodectl.cli.options import CheckChoice, NodeChoice
 from nodectl.cli.progress import Progress
 from nodectl.cli.session import Terminated, chosen_nodes, reach, terminable
 from nodectl.fleet.plan import Plan
@@ -19,7 +20,7 @@ from nodectl.fleet.probing import FleetProbe
 from nodectl.fleet.run import CheckRun
 from nodectl.fleet.worker import PlanSpec
 from nodectl.inventory import select
-from nodectl.model import Message, NodeResult
+from nodectl.model import Finding, Message, Node, NodeResult, NodeState
 from nodectl.probe.store import TranscriptStore, read_folder
 from nodectl.probe.transcript import Transcript, TranscriptWriteError
 
@@ -29,8 +30,10 @@ class Finished(msgspec.Struct):
 
     results: list[NodeResult]
     plan: Plan
+    nodes: list[Node]
     stopped: int = 0
     messages: list[Message] = msgspec.field(default_factory=list)
+    fleet: tuple[Finding, ...] = ()
 
 
 def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: Path | None) -> Finished:
@@ -39,7 +42,7 @@ def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: P
         plan = spec.plan(catalogue, way.nodes)
         probe = FleetProbe(way.nodes, plan, way.transports, way.options)
         saving = Saving(probe, TranscriptStore(save)) if save else None
-        finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, len(way.nodes), probe)
+        finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, way.nodes, probe)
     finished.messages += [Message("warning", text) for text in way.notes]
     if saving and saving.problems:
         finished.messages.append(Message("error", saving.summary))
@@ -57,9 +60,34 @@ def check_saved(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, folder
     if not nodes:
         raise click.UsageError(f"no transcripts in {folder}: make some with nodectl collect --hosts ... -o {folder}")
     plan = spec.plan(catalogue, nodes)
-    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, len(nodes))
+    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, nodes)
     finished.messages += [Message("warning", problem) for problem in problems]
     return finished
+
+
+def apply_waivers(finished: Finished, checks: CheckChoice, catalogue: Catalogue) -> None:
+    """Mark the findings that somebody has agreed to live with, and report waivers that have expired or waive nothing.
+
+    Raises:
+        CatalogueError: a waiver file is wrong.
+    """
+    files = [*checks.waivers, *(path for folder in checks.checks_dir if (path := folder / "waivers.yaml").is_file())]
+    if not files:
+        return
+    from nodectl.catalogue.waivers import load_waivers
+    from nodectl.engine.waive import about_waivers, waive
+
+    waivers = load_waivers(files, catalogue)
+    today = datetime.now(timezone.utc).date()
+    by_name = {node.name: node for node in finished.nodes}
+    finished.results = [
+        msgspec.structs.replace(
+            result, findings=waive(result.findings, waivers, node=by_name[result.node], today=today)
+        )
+        for result in finished.results
+    ]
+    judged = {result.node: result.findings for result in finished.results if result.state is NodeState.REACHED}
+    finished.fleet = about_waivers(waivers, judged, finished.nodes, today=today)
 
 
 class Saving:
@@ -89,10 +117,10 @@ class Saving:
         return f"not every transcript was saved: {self.problems[0]}{more}" if self.problems else ""
 
 
-def _finish(run: CheckRun, plan: Plan, total: int, probe: FleetProbe | None = None) -> Finished:
+def _finish(run: CheckRun, plan: Plan, nodes: list[Node], probe: FleetProbe | None = None) -> Finished:
     results: list[NodeResult] = []
     stopped = 0
-    with Progress(total) as progress, terminable():
+    with Progress(len(nodes)) as progress, terminable():
         try:
             for result in run:
                 results.append(result)
@@ -101,4 +129,4 @@ def _finish(run: CheckRun, plan: Plan, total: int, probe: FleetProbe | None = No
             stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
             with contextlib.suppress(KeyboardInterrupt, Terminated):
                 results += run.stop(probe.stop() if probe else ())
-    return Finished(results, plan, stopped)
+    return Finished(results, plan, nodes, stopped)

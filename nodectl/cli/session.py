@@ -20,7 +20,6 @@ from nodectl.inventory.sshconfig import SshConfig
 from nodectl.model import Node
 from nodectl.transport import Transports, open_transports
 
-
 # What libraries and the inventory log is told through the report's messages; nothing goes to stderr by itself.
 logging.getLogger("nodectl").addHandler(logging.NullHandler())
 

@@ -44,6 +44,7 @@ def build_report(
     exit_code: int,
     partial: bool = False,
     messages: Sequence[Message] = (),
+    fleet: Sequence[Finding] = (),
     with_facts: bool = True,
 ) -> Report:
     """One run as a value. Nodes, checks and results are sorted, so that two runs diff well."""
@@ -63,7 +64,7 @@ def build_report(
         nodes=tuple(_node_report(node, with_facts) for node in nodes),
         checks=check_reports(selections),
         results=tuple(findings),
-        fleet=(),
+        fleet=tuple(fleet),
         messages=tuple(messages),
     )
 

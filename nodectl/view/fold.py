@@ -108,7 +108,9 @@ def _node_groups(nodes: dict[str, list[Finding]]) -> tuple[NodeGroup, ...]:
 def _parts(findings: Iterable[Finding]) -> tuple[Part, ...]:
     subjects: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for finding in findings:
-        subjects[finding.actual, finding.reason, finding.expected].append(finding.subject)
+        waived = f"waived by {finding.waived_by}" if finding.waived_by else ""
+        reason = "; ".join(text for text in (finding.reason, waived) if text)
+        subjects[finding.actual, reason, finding.expected].append(finding.subject)
     parts = [Part(fold_subjects(names), *said) for said, names in subjects.items()]
     return tuple(sorted(parts, key=lambda p: natural(p.subjects)))
 
