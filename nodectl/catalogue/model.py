@@ -77,6 +77,15 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
         return key if self.type in ("int", "float", "bool", "str") else value
 
 
+# What a step of the fix-up templates comes to, for a person.
+_BY_HAND = {
+    "service_enable": "systemctl enable --now {service}",
+    "sysctl": "{key} = {value} in a file of /etc/sysctl.d, then sysctl --system",
+    "kernel_argument": "add {argument} to the boot arguments",
+    "cpu_governor": "cpupower frequency-set -g {governor}, and at boot through tuned or a unit of its own",
+}
+
+
 class Fix(msgspec.Struct, frozen=True, kw_only=True):
     """How to mend it: a step of the fix-up templates, or words for a person.
 
@@ -97,12 +106,17 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """One line for a person."""
+        """One line for a person who mends it by hand."""
         if self.manual:
             return self.manual
-        words = ", ".join(f"{name} {show(value)}" for name, value in self.params.items())
-        reboot = "" if self.reboot == "never" else f"; reboot {self.reboot}"
-        return f"step {self.step}" + (f" ({words})" if words else "") + reboot
+        shown = {name: show(value) for name, value in self.params.items()}
+        by_hand = _BY_HAND.get(self.step)
+        try:
+            text = by_hand.format(**shown) if by_hand else ""
+        except KeyError:
+            text = ""
+        text = text or f"{self.step} ({', '.join(f'{name} {value}' for name, value in shown.items())})"
+        return text if self.reboot == "never" else f"{text}; reboot {self.reboot}"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

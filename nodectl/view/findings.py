@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from nodectl.inventory.nodeset import fold as fold_nodes
 from nodectl.model import CheckReport, Finding, NodeReport, NodeState, Outcome, Reason, Report, Severity
 from nodectl.view import glyphs
-from nodectl.view.fold import CheckGroup, NodeGroup, Part, by_check, by_reason, natural
+from nodectl.view.fold import CheckGroup, NodeGroup, Part, SameNodes, by_check, by_node, by_reason, natural
 from nodectl.view.lines import Line, hanging, plain
 
 _INDENT = 4
 _LABEL = 10
 _MAX_GROUPS = 12
 _MAX_IDS = 8
+_MAX_NODES = 20
 _MINOR = Severity.LOW
 _ADDRESS, _NAME = "ADDRESS", "NODE"  # what stands for a node's own in a line about many
 _OUTCOME_WORDS = (
@@ -38,7 +39,7 @@ def report_lines(report: Report, *, width: int = 100, verbose: bool = False) -> 
     minor = [] if verbose else [g for g in failed if g.waived or g.severity.rank <= _MINOR.rank]
     for group in failed:
         if group not in minor:
-            yield from check_group_lines(group, checks, width=width)
+            yield from check_group_lines(group, checks, width=width, verbose=verbose)
             yield plain("")
     if minor:
         yield from minor_lines(minor, checks, width=width)
@@ -57,13 +58,22 @@ def report_lines(report: Report, *, width: int = 100, verbose: bool = False) -> 
             yield from quiet_lines(group, checks, width=width)
         if rest:
             yield plain("")
+    nodes = by_node(findings)
+    if len(report.nodes) > 1 and nodes:
+        yield from node_lines(nodes, width=width)
+        yield plain("")
     for message in report.messages:
         yield from hanging(f"{message.level}:", message.text, indent=0, label_width=9, width=width)
     yield from summary_lines(report)
 
 
-def check_group_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, width: int) -> Iterator[Line]:
-    """One failed check: its title, the nodes with what was found on them, what was expected, the source, the cure."""
+def check_group_lines(
+    group: CheckGroup, checks: Mapping[str, CheckReport], *, width: int, verbose: bool = False
+) -> Iterator[Line]:
+    """One failed check: its title, the nodes with what was found on them, what was expected, the source, the cure.
+
+    `verbose` adds why it matters, and every source.
+    """
     letter = glyphs.letter(group.outcome, group.severity, waived=group.waived)
     style = glyphs.STYLE_OF[letter]
     check = checks.get(group.check)
@@ -79,7 +89,7 @@ def check_group_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, w
     if one_for_all:
         yield from hanging("expected", expected.pop(), indent=_INDENT, label_width=_LABEL, width=width)
     if check:
-        yield from _because(check, width=width)
+        yield from _because(check, width=width, verbose=verbose)
 
 
 def _node_group_lines(group: NodeGroup, *, width: int, with_expected: bool) -> Iterator[Line]:
@@ -109,9 +119,10 @@ def _part_text(part: Part) -> str:
     return f"{text} ({part.reason})" if part.reason and text else text or part.reason
 
 
-def _because(check: CheckReport, *, width: int) -> Iterator[Line]:
-    yield from hanging("why", check.why, indent=_INDENT, label_width=_LABEL, width=width)
-    for source in check.sources[:2]:
+def _because(check: CheckReport, *, width: int, verbose: bool) -> Iterator[Line]:
+    if verbose:
+        yield from hanging("why", check.why, indent=_INDENT, label_width=_LABEL, width=width)
+    for source in check.sources if verbose else check.sources[:1]:
         yield from hanging("source", f"{source.title}, {source.url}", indent=_INDENT, label_width=_LABEL, width=width)
     if check.fix:
         yield from hanging("fix", check.fix, indent=_INDENT, label_width=_LABEL, width=width)
@@ -201,6 +212,22 @@ def quiet_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, width: 
         said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
         for line in _beside(node_group.nodes, said, width=width):
             yield [("dim", text) for _, text in line]
+
+
+def node_lines(groups: Sequence[SameNodes], *, width: int) -> Iterator[Line]:
+    """Node by node, worst first: what failed there. The last thing printed, and so the first seen."""
+    yield [("bold", "by node")]
+    widest = min(width // 3, max(len(group.nodes) for group in groups))
+    for group in groups[:_MAX_NODES]:
+        letter = glyphs.letter(Outcome.FAIL, group.severity)
+        style = glyphs.STYLE_OF[letter]
+        lines = list(_beside(group.nodes, ", ".join(group.checks), width=width - 2, pad=widest))
+        for number, line in enumerate(lines):
+            mark = f"{letter} " if number == 0 else "  "
+            yield [(style, mark), *([("", line[0][1][2:])] if line[0][0] == "" else [line[0]]), *line[1:]]
+    if len(groups) > _MAX_NODES:
+        left = sum(group.size for group in groups[_MAX_NODES:])
+        yield [("dim", f"    and {_count(left, 'more node')} (--json lists them all)")]
 
 
 def summary_lines(report: Report) -> Iterator[Line]:

@@ -50,6 +50,15 @@ class ReasonGroup(NamedTuple):
     checks: tuple[str, ...]
 
 
+class SameNodes(NamedTuple):
+    """Nodes on which the same checks failed, these worst first."""
+
+    nodes: str
+    size: int
+    severity: Severity
+    checks: tuple[str, ...]
+
+
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which gpu9 comes before gpu10."""
     pieces = (piece for piece in _DIGITS.split(text) if piece)
@@ -115,11 +124,37 @@ def _parts(findings: Iterable[Finding]) -> tuple[Part, ...]:
     return tuple(sorted(parts, key=lambda p: natural(p.subjects)))
 
 
+def by_node(findings: Iterable[Finding], least: Severity = Severity.MEDIUM) -> list[SameNodes]:
+    """Nodes grouped by the checks that failed on them, waived and lesser ones left out; worst first."""
+    failed: dict[str, dict[str, Severity]] = defaultdict(dict)
+    for finding in findings:
+        if finding.outcome is Outcome.FAIL and not finding.waived_by and finding.severity.rank >= least.rank:
+            failed[finding.node][finding.check] = finding.severity
+    same: dict[tuple[tuple[str, Severity], ...], list[str]] = defaultdict(list)
+    for node, checks in failed.items():
+        same[tuple(sorted(checks.items(), key=lambda item: (-item[1].rank, item[0])))].append(node)
+    groups = [
+        SameNodes(fold_nodes(nodes), len(nodes), checks[0][1], tuple(name for name, _ in checks))
+        for checks, nodes in same.items()
+    ]
+    return sorted(groups, key=lambda g: (-g.severity.rank, -len(g.checks), natural(g.nodes)))
+
+
+_NOT_TOLD = "whether it applies could not be told: "
+
+
+def _root(finding: Finding) -> str:
+    """The reason without which fact it stood in the way of: several checks are silenced by the same thing."""
+    reason = finding.reason.removeprefix(_NOT_TOLD)
+    fact, colon, rest = reason.partition(": ")
+    return rest if colon and fact in finding.facts else reason
+
+
 def by_reason(findings: Iterable[Finding]) -> list[ReasonGroup]:
     """Unknown findings grouped by why they are unknown: one missing tool is one line, not forty."""
     checks: dict[tuple[str, str], set[str]] = defaultdict(set)
     for finding in findings:
-        checks[finding.node, finding.reason].add(finding.check)
+        checks[finding.node, _root(finding)].add(finding.check)
     nodes: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (node, reason), names in checks.items():
         nodes[reason, tuple(sorted(names))].append(node)
