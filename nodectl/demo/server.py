@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import socket
 import threading
@@ -20,10 +21,23 @@ import msgspec
 import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+)
 
 _HEADER = re.compile(rb"# nodectl-probe/1 nonce=([0-9a-f]{8,64}) sources=([a-z0-9_,]*)\n")
+_SHELLS = (b"exec sh", b"sh")
 _MAX_SCRIPT_BYTES = 1 << 20
 _CHUNK = 32 << 10
+_LOGIN_S = 30.0
+_LOOK_S = 0.05
+# A client that goes away in the middle is no news, and the log of a server is not for the user's terminal.
+_LOG = "nodectl.demo.sshd"
+logging.getLogger(_LOG).addHandler(logging.NullHandler())
+logging.getLogger(_LOG).propagate = False
 
 # What to answer: nonce and source names to the bytes that the node would have sent.
 Answer = Callable[[str, list[str]], bytes]
@@ -53,20 +67,24 @@ class _Session(paramiko.ServerInterface):
 
     def __init__(self, allowed: str) -> None:
         self._allowed = allowed
-        self.command = threading.Event()
+        self.command: bytes | None = None
+        self.asked = threading.Event()
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         same = f"{key.get_name()} {key.get_base64()}" == self._allowed
-        return paramiko.AUTH_SUCCESSFUL if same else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if same else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        self.command.set()
+        if self.asked.is_set():
+            return False
+        self.command = command
+        self.asked.set()
         return True
 
 
@@ -95,14 +113,18 @@ class NodeServer:
 
     def close(self) -> None:
         """Stop listening, end every connection, and wait for the threads."""
+        self.stop()
+        for thread in list(self._threads):
+            thread.join(1.0)
+
+    def stop(self) -> None:
+        """The first half of `close`: everything is told to end, and nothing is waited for."""
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for transport in list(self._transports):
             transport.close()
-        for thread in self._threads:
-            thread.join(1.0)
 
     def _accept(self) -> None:
         while not self._closed.is_set():
@@ -118,25 +140,49 @@ class NodeServer:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(connection)
         transport.daemon = True
+        transport.set_log_channel(_LOG)
         self._transports.add(transport)
         try:
-            transport.add_server_key(self._host_key)
-            session = _Session(self._allowed)
-            transport.start_server(server=session)
-            channel = transport.accept(30)
-            if channel is not None and session.command.wait(10):
-                self._reply(channel)
+            if not self._closed.is_set():
+                self._converse(transport)
         except (paramiko.SSHException, OSError, EOFError):
             pass  # the client went away: that is its right
         finally:
             transport.close()
+            connection.close()
+            if transport.ident is not None:
+                transport.join(1.0)
             self._transports.discard(transport)
 
-    def _reply(self, channel: Any) -> None:
-        channel.settimeout(30)
+    def _converse(self, transport: paramiko.Transport) -> None:
+        transport.add_server_key(self._host_key)
+        session = _Session(self._allowed)
+        transport.start_server(server=session)
+        channel = self._login(transport)
+        if channel is not None and self._until(session.asked, transport):
+            self._reply(channel, session.command or b"")
+
+    def _login(self, transport: paramiko.Transport) -> paramiko.Channel | None:
+        """The channel, once the client has logged in and opened it. A transport that ends wakes nobody: look often."""
+        give_up = time.monotonic() + _LOGIN_S
+        while transport.is_active() and not self._closed.is_set() and time.monotonic() < give_up:
+            channel = transport.accept(_LOOK_S)
+            if channel is not None:
+                return channel
+        return None
+
+    def _until(self, event: threading.Event, transport: paramiko.Transport) -> bool:
+        while not event.wait(_LOOK_S):
+            if self._closed.is_set() or not transport.is_active():
+                return False
+        return True
+
+    def _reply(self, channel: Any, command: bytes) -> None:
+        channel.settimeout(_LOGIN_S)
         script = bytearray()
-        while len(script) < _MAX_SCRIPT_BYTES and (data := channel.recv(_CHUNK)):
-            script += data
+        if command in _SHELLS:
+            while len(script) < _MAX_SCRIPT_BYTES and (data := channel.recv(_CHUNK)):
+                script += data
         match = _HEADER.match(script)
         if match is None:
             channel.sendall_stderr(b"this is a recorded node: it only answers nodectl's probe\n")
