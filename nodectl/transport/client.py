@@ -228,6 +228,9 @@ class ClientTransport(paramiko.Transport):
             self.peer_offer = inner(self)._really_parse_kex_init(m)
             raise
 
+    def _parse_debug(self, m: Message) -> None:
+        """sshd sends a few of these to each client; paramiko escapes them byte by byte, for a log."""
+
     def _parse_disconnect(self, m: Message) -> None:
         m.get_int()
         self.disconnect_text = printable(m.get_text())
