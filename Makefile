@@ -6,7 +6,7 @@ NODECTL := $(VENV)/bin/nodectl
 HOSTS ?=
 ARGS ?=
 
-.PHONY: check test lint bench wheel clean
+.PHONY: check test lint bench wheel screenshots clean
 .DEFAULT_GOAL := check
 
 check: $(VENV)/.nodectl
@@ -27,6 +27,9 @@ bench: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	@$(VENV)/bin/python -m pip -q wheel --no-deps -w dist .
+
+screenshots: $(VENV)/.dev
+	@$(VENV)/bin/python tests/screenshots/make.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -107,7 +107,6 @@ X high     gpu.persistence
     gpu-[001-002,017]  GPU 0-7: off
     gpu-003  GPU 5: off (since boot)
     expected  on
-    why       Because it matters.
     source    Driver Persistence, https://docs.example.org/persistence
     fix       step service_enable
 
@@ -125,6 +124,9 @@ X high     gpu.persistence
 @ unreachable  2 nodes gave no reply
     down[1-2]  refused: nothing listens
       try  ssh ADDRESS
+
+by node
+X   gpu-[001-003,017]  gpu.persistence
 
 warning: 2 lines of known_hosts were skipped
 7 nodes
@@ -147,3 +149,4 @@ def test_verbose_names_every_unknown_check_and_the_passes(report: Report) -> Non
     assert all(f"gpu.c{n:02}" in said for n in range(20))
     assert "driver.loaded" in said
     assert "smaller finding" not in said
+    assert "Because it matters." in said
