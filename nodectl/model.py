@@ -214,7 +214,7 @@ class CatalogueId(msgspec.Struct, frozen=True):
 
 
 class NodeCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Nodes by the worst that is known of each: failed before unknown before ok."""
+    """Nodes by the worst that is known of each, from `fail_on` up: failed before unknown before ok."""
 
     ok: int
     failed: int
@@ -254,6 +254,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     exit_code: int
     partial: bool
+    fail_on: Severity
     summary: Summary
     nodes: tuple[NodeReport, ...]
     checks: tuple[CheckReport, ...]

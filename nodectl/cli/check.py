@@ -116,6 +116,7 @@ def run_check(
         finished.plan.selections,
         argv=sys.argv[1:],
         exit_code=code,
+        fail_on=Severity(fail_on),
         partial=bool(finished.stopped),
         messages=finished.messages,
         fleet=finished.fleet,

@@ -42,6 +42,7 @@ def build_report(
     *,
     argv: Sequence[str],
     exit_code: int,
+    fail_on: Severity = Severity.MEDIUM,
     partial: bool = False,
     messages: Sequence[Message] = (),
     fleet: Sequence[Finding] = (),
@@ -60,7 +61,8 @@ def build_report(
         argv=tuple(argv),
         exit_code=exit_code,
         partial=partial,
-        summary=summarise(nodes),
+        fail_on=fail_on,
+        summary=summarise(nodes, fail_on),
         nodes=tuple(_node_report(node, with_facts) for node in nodes),
         checks=check_reports(selections),
         results=tuple(findings),
@@ -84,21 +86,21 @@ def _badness(finding: Finding) -> tuple[int, int]:
     return rank, finding.severity.rank
 
 
-def node_outcome(result: NodeResult) -> Outcome | None:
-    """A node rolled up: fail, unknown or pass; None when it was not reached. Waived and info findings do not count."""
+def node_outcome(result: NodeResult, fail_on: Severity) -> Outcome | None:
+    """A node rolled up: fail, unknown or pass; None when it was not reached. Waived and lesser findings do not count."""
     if result.state is NodeState.UNREACHABLE:
         return None
-    counted = [f.outcome for f in result.findings if not f.waived_by and f.severity is not Severity.INFO]
+    counted = [f.outcome for f in result.findings if not f.waived_by and f.severity.rank >= fail_on.rank]
     return max((o for o in counted if o is not Outcome.NOT_APPLICABLE), key=lambda o: o.rank, default=Outcome.PASS)
 
 
-def summarise(results: Iterable[NodeResult]) -> Summary:
+def summarise(results: Iterable[NodeResult], fail_on: Severity = Severity.MEDIUM) -> Summary:
     """Counts over the nodes of a run (see model.Summary)."""
     nodes: Counter[Outcome | None] = Counter()
     outcomes: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome} | {WAIVED: 0})
     severities: Counter[str] = Counter({severity.value: 0 for severity in Severity})
     for result in results:
-        nodes[node_outcome(result)] += 1
+        nodes[node_outcome(result, fail_on)] += 1
         for finding in worst_by_check(result.findings).values():
             outcomes[WAIVED if finding.waived_by else finding.outcome.value] += 1
             if finding.outcome is Outcome.FAIL and not finding.waived_by:

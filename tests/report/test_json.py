@@ -101,9 +101,8 @@ def test_summary_counts_each_check_of_a_node_once_by_its_worst(results: list[Nod
     assert summary.severities == {"critical": 0, "high": 1, "medium": 0, "low": 0, "info": 0}
 
 
-def test_info_findings_do_not_make_a_node_fail() -> None:
+def test_lesser_findings_than_asked_for_do_not_make_a_node_fail() -> None:
     low = finding("n", "a.b", Outcome.FAIL, severity=Severity.LOW)
-    info = finding("n", "a.c", Outcome.FAIL, severity=Severity.INFO)
-    node = NodeResult(node="n", address="", state=NodeState.REACHED, findings=(info,))
-    assert node_outcome(node) is Outcome.PASS
-    assert node_outcome(msgspec.structs.replace(node, findings=(info, low))) is Outcome.FAIL
+    node = NodeResult(node="n", address="", state=NodeState.REACHED, findings=(low,))
+    assert node_outcome(node, Severity.MEDIUM) is Outcome.PASS
+    assert node_outcome(node, Severity.LOW) is Outcome.FAIL

@@ -84,6 +84,7 @@ def report() -> Report:
         argv=(),
         exit_code=1,
         partial=True,
+        fail_on=Severity.MEDIUM,
         summary=no_counts(),
         nodes=tuple(nodes),
         checks=(
