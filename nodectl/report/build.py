@@ -87,7 +87,7 @@ def _badness(finding: Finding) -> tuple[int, int]:
 
 
 def node_outcome(result: NodeResult, fail_on: Severity) -> Outcome | None:
-    """A node rolled up: fail, unknown or pass; None when it was not reached. Waived and lesser findings do not count."""
+    """A node rolled up: fail, unknown or pass; None when not reached. Waived and lesser findings do not count."""
     if result.state is NodeState.UNREACHABLE:
         return None
     counted = [f.outcome for f in result.findings if not f.waived_by and f.severity.rank >= fail_on.rank]
