@@ -141,6 +141,9 @@ def by_node(findings: Iterable[Finding], least: Severity = Severity.MEDIUM) -> l
 
 
 _NOT_TOLD = "whether it applies could not be told: "
+# Which field of a row could not be read, where what nvidia-smi says in its place is the same for all of them.
+_FIELD = re.compile(r"^(?:[a-z][a-z0-9_.]*: )+(?=(?:needs root: )?nvidia-smi says )")
+_COMMAND = re.compile(r"nvidia-smi [a-z]+ -[a-z]+: ")
 
 
 def _root(finding: Finding) -> str:
@@ -150,13 +153,38 @@ def _root(finding: Finding) -> str:
     return rest if colon and fact in finding.facts else reason
 
 
+def _causes(findings: Iterable[Finding]) -> dict[str, set[str]]:
+    """Why something could not be told on one node -> the checks that it silences.
+
+    A GPU that is lost has no readable field, and a driver that is gone answers no command: each is one cause.
+    """
+    checks: dict[str, set[str]] = defaultdict(set)
+    of_fields: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        root = _root(finding)
+        said = "; ".join(dict.fromkeys(_FIELD.sub("", part) for part in root.split("; ")))
+        if said != root and finding.subject:
+            of_fields[said].append(finding)
+        else:
+            checks[root].add(finding.check)
+    for said, same in of_fields.items():
+        where = fold_subjects(finding.subject for finding in same)
+        checks[f"{where}: {said}"].update(finding.check for finding in same)
+    for reason in list(checks):
+        without = _COMMAND.sub("", reason, count=1)
+        if without != reason and without in checks:
+            checks[without] |= checks.pop(reason)
+    return checks
+
+
 def by_reason(findings: Iterable[Finding]) -> list[ReasonGroup]:
     """Unknown findings grouped by why they are unknown: one missing tool is one line, not forty."""
-    checks: dict[tuple[str, str], set[str]] = defaultdict(set)
+    of_node: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        checks[finding.node, _root(finding)].add(finding.check)
+        of_node[finding.node].append(finding)
     nodes: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
-    for (node, reason), names in checks.items():
-        nodes[reason, tuple(sorted(names))].append(node)
+    for node, unknown in of_node.items():
+        for reason, names in _causes(unknown).items():
+            nodes[reason, tuple(sorted(names))].append(node)
     groups = [ReasonGroup(fold_nodes(names), len(names), reason, ids) for (reason, ids), names in nodes.items()]
     return sorted(groups, key=lambda g: (-g.size * len(g.checks), natural(g.nodes), g.reason))

@@ -80,3 +80,43 @@ def test_one_missing_tool_is_one_entry() -> None:
     ]
     (group,) = by_reason(unknown)
     assert (group.nodes, group.size, len(group.checks)) == ("n[1-2]", 2, 40)
+
+
+def unknown(check: str, reason: str, *facts: str, subject: str = "") -> Finding:
+    return finding("n1", check, subject, outcome=Outcome.UNKNOWN, actual="", reason=reason, facts=facts)
+
+
+def test_a_gpu_that_is_lost_is_one_cause() -> None:
+    lost = "nvidia-smi says GPU is lost"
+    groups = by_reason(
+        [
+            unknown("gpu.a", f"ecc_current: {lost}", subject="GPU 4"),
+            unknown("gpu.b", f"clocks_event_reasons: gpu_idle: {lost}", subject="GPU 4"),
+            unknown("gpu.c", f"repair: {lost}; channel_repair: {lost}", subject="GPU 4"),
+            unknown("gpu.d", f"GPU 4: {lost}"),
+        ]
+    )
+    assert [(group.reason, len(group.checks)) for group in groups] == [(f"GPU 4: {lost}", 4)]
+
+
+def test_gpus_with_the_same_unreadable_field_are_one_entry() -> None:
+    denied = "needs root: nvidia-smi says Insufficient Permissions"
+    (group,) = by_reason(unknown("gpu.a", f"power_draw_w: {denied}", subject=f"GPU {n}") for n in range(8))
+    assert group.reason == f"GPU 0-7: {denied}"
+
+
+def test_a_driver_that_answers_no_command_is_one_cause() -> None:
+    hung = "nvidia-smi did not answer in its time limit (exit code 124)"
+    all_hang = [
+        unknown("gpu.a", f"gpu.devices: {hung}", "gpu.devices"),
+        unknown("nvlink.a", f"nvlink.links: nvidia-smi nvlink -s: {hung}", "nvlink.links"),
+    ]
+    assert [(group.reason, group.checks) for group in by_reason(all_hang)] == [(hung, ("gpu.a", "nvlink.a"))]
+    assert [group.reason for group in by_reason(all_hang[1:])] == [f"nvidia-smi nvlink -s: {hung}"]
+
+
+def test_other_messages_keep_what_they_are_about() -> None:
+    groups = by_reason(
+        [unknown("a.a", "/proc/a: Permission denied"), unknown("a.b", "modinfo: Permission denied", subject="x")]
+    )
+    assert {group.reason for group in groups} == {"/proc/a: Permission denied", "modinfo: Permission denied"}
