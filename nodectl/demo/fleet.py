@@ -36,9 +36,10 @@ def demo_fleet() -> Iterator[DemoFleet]:
     """The fleet, up and running; gone without a trace at the end.
 
     Raises:
-        DemoError: no port on 127.0.0.1 can be had, or no folder for temporary files.
+        DemoError: 127.0.0.1 cannot be used, or there is no folder for temporary files.
     """
     with contextlib.ExitStack() as stack:
+        _try_loopback()
         folder = _folder(stack)
         login = KeyPair.generate()
         known_hosts, hosts = [], []
@@ -58,6 +59,25 @@ def demo_fleet() -> Iterator[DemoFleet]:
         finally:
             for server in servers:
                 server.stop()
+
+
+def _try_loopback() -> None:
+    """One connection from this machine to itself: where that does not work, one error is better than fourteen nodes
+    that cannot be reached.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            socket.create_connection(listener.getsockname(), 2.0).close()
+    except OSError as error:
+        raise _no_loopback(error) from error
+
+
+def _no_loopback(error: OSError) -> DemoError:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return DemoError(
+        f"--demo: this machine cannot connect to itself on 127.0.0.1: {why}; the demo fleet needs the loopback "
+        "interface (ip link set lo up) and free ports there"
+    )
 
 
 def _folder(stack: contextlib.ExitStack) -> Path:
@@ -82,9 +102,7 @@ def _open(
             return port
         server = NodeServer(host_key, allowed, _answer(node), think_s=node.think_s)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        text = f"--demo: no port on 127.0.0.1 can be listened on: {why}; the demo fleet needs a loopback interface"
-        raise DemoError(text) from error
+        raise _no_loopback(error) from error
     # At the end all servers are told to stop first; closing then waits for each only as long as it still needs.
     stack.callback(server.close)
     servers.append(server)
