@@ -250,6 +250,25 @@ def test_a_field_that_could_not_be_read_is_unknown_and_one_that_is_not_there_is_
     assert judged(rule, {"pci_id": "10de:ffff", **dict.fromkeys(fields)}, **params) is NOT_APPLICABLE
 
 
+def test_a_gpu_that_does_not_say_its_model_is_unknown() -> None:
+    lost = {"pci_id": None, "name": None, "memory_total_mib": None, "_errors": {"pci_id": LOST, "name": LOST}}
+    facts = {"gpu.devices": gpus({"pci_id": H200, "memory_total_mib": 143771}, lost)}
+    assert worst(gpu.memory_total, facts, tolerance=0.02) is UNKNOWN
+
+
+def test_a_name_that_fits_is_enough_where_the_pci_id_could_not_be_read() -> None:
+    row = {"name": "NVIDIA H200", "pci_id": None, "_errors": {"pci_id": LOST}}
+    assert worst(gpu.model_expected, {"expect.model": "H200", "gpu.devices": gpus(row)}) is PASS
+    assert worst(gpu.model_expected, {"expect.model": "h200-sxm", "gpu.devices": gpus(row)}) is UNKNOWN
+
+
+@pytest.mark.parametrize("rule", [gpu.models_alike, gpu.vbios_alike])
+def test_no_gpus_to_compare_is_unknown_and_says_why(rule: Rule) -> None:
+    (result,) = call(rule, {"gpu.devices": []}, ignore=[])
+    assert result.outcome is UNKNOWN
+    assert result.reason
+
+
 _VALUE = st.none() | st.integers(-100, 200_000)
 _ROWS = st.lists(
     st.fixed_dictionaries(

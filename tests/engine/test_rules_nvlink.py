@@ -193,3 +193,40 @@ def test_every_model_with_a_count_also_has_a_speed_and_a_place_for_its_manager()
             assert row["nvlink"] == nvlink.BASEBOARD, row
             assert float(row["nvlink_gbs"]) in (25.0, 26.562, 53.125), row
             assert row["fabric_manager"] in ("node", "switch_tray"), row
+
+
+LOST = {"pci_id": None, "mig_current": None, "_errors": dict.fromkeys(("pci_id", "mig_current"), "GPU is lost")}
+
+
+def test_a_lost_gpu_among_good_ones_is_not_left_out_in_silence() -> None:
+    links = [{"gpu_index": 0, "link": 0, "state": "active", "speed_gbs": 26.562}]
+    assert worst(nvlink.link_speed, {"nvlink.links": links, "gpu.devices": gpus(H200, LOST)}, tolerance=0.02) is UNKNOWN
+    pairs = [{"gpu_index": a, "peer_index": b, "link": "NV18"} for a, b in ((0, 1), (1, 0))]
+    both = {"gpu.devices": gpus(H200, H200, LOST), "gpu.topology": pairs, "virt.is_vm": False}
+    assert worst(nvlink.topology, both) is UNKNOWN
+
+
+def test_a_cluster_is_compared_with_the_first_gpu_that_names_one() -> None:
+    named = {**GB200, "fabric_cluster_uuid": "aa-bb", "fabric_clique_id": "1"}
+    unread = dict.fromkeys(("fabric_cluster_uuid", "fabric_clique_id"))
+    lost = {**LOST, **unread, "_errors": {**LOST["_errors"], **dict.fromkeys(unread, "GPU is lost")}}  # type: ignore[dict-item]
+    assert worst(fabric.cluster_identity, {"gpu.devices": gpus(named, named)}) is PASS
+    assert worst(fabric.cluster_identity, {"gpu.devices": gpus(lost, named)}) is UNKNOWN
+    other = {**named, "fabric_cluster_uuid": "cc-dd"}
+    assert worst(fabric.cluster_identity, {"gpu.devices": gpus(named, other)}) is FAIL
+
+
+def test_one_gpu_that_is_known_tells_where_fabric_manager_belongs() -> None:
+    def manager_of(*rows: Mapping[str, Any]) -> Outcome:
+        facts = {
+            "gpu.devices": gpus(*rows),
+            "nvswitch.pci": SWITCHES,
+            "virt.is_vm": False,
+            "driver.on_disk_version": "580.1",
+            "service[nvidia-fabricmanager]": {"active_state": "active"},
+        }
+        return worst(fabric.fabric_manager, facts)
+
+    assert manager_of(H200, LOST) is PASS
+    with pytest.raises(CannotTellError):
+        manager_of(LOST)

@@ -10,9 +10,9 @@ from nodectl.engine.rules.gpu_rows import (
     Row,
     Tables,
     failed,
-    gpu_model,
     judge_rows,
     not_judged,
+    of_models,
     passed,
     read,
     soft,
@@ -79,17 +79,12 @@ def _why_no_manager(facts: FactView, tables: Tables) -> str:
         what FactView raises: a fact that this hangs on could not be read.
     """
     gpus = facts.rows("gpu.devices")
-    places = {gpu_model(gpu, tables).get("fabric_manager") for gpu in gpus}
-    if "node" not in places:
-        if "switch_tray" in places:
+    on_switches = of_models(gpus, tables, "fabric_manager", "node")
+    if not on_switches:
+        if of_models(gpus, tables, "fabric_manager", "switch_tray"):
             return "it runs on the NVLink switch trays"
         return "no GPU here is of a model that is known to sit on NVSwitches"
-    on_pci = any(
-        gpu.get("architecture") in _SWITCHES_ON_PCI
-        for gpu in gpus
-        if gpu_model(gpu, tables).get("fabric_manager") == "node"
-    )
-    if on_pci:
+    if any(gpu.get("architecture") in _SWITCHES_ON_PCI for gpu in on_switches):
         if facts.get("nvswitch.pci", []):
             return ""
         if soft(facts, "virt.is_vm", False):
@@ -167,10 +162,11 @@ def imex(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[Row
 
 def cluster_identity(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every GPU of a multi-node NVLink system names a cluster, and all the same cluster and clique."""
-    gpus = [gpu for gpu in facts.rows("gpu.devices") if gpu_model(gpu, tables).get("imex")]
+    gpus = of_models(facts.rows("gpu.devices"), tables, "imex", True)
     if not gpus:
         return [not_judged("no GPU here is of a multi-node NVLink system")]
-    first = (gpus[0].get("fabric_cluster_uuid"), gpus[0].get("fabric_clique_id"))
+    told = ((gpu.get("fabric_cluster_uuid"), gpu.get("fabric_clique_id")) for gpu in gpus)
+    first = next((pair for pair in told if pair[0] is not None), None)
 
     def judge(gpu: Row) -> RowResult:
         cluster, clique = read(gpu, "fabric_cluster_uuid"), read(gpu, "fabric_clique_id")

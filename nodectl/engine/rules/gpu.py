@@ -121,10 +121,10 @@ def model_expected(facts: FactView, params: Mapping[str, Any], tables: Tables) -
 
     def judge(row: Row) -> RowResult:
         name = read(row, "name")
-        model = gpu_model(row, tables).get("model")
         if name is None:
             return unknown("its name is not reported", wanted)
-        fits = words <= set(str(name).casefold().split()) or wanted.casefold() == str(model)
+        fits = words <= set(str(name).casefold().split())
+        fits = fits or wanted.casefold() == str(gpu_model(row, tables).get("model"))
         return (passed if fits else failed)(wanted, str(name))
 
     return judge_rows(facts.rows("gpu.devices"), judge)
@@ -153,7 +153,9 @@ def _alike(rows: Sequence[Row], field: str, expected: str) -> list[RowResult]:
     values = Counter(str(row[field]) for row in rows if row.get(field) is not None)
     if unread or not values:
         reason = "; ".join(f"{gpu_label(row)}: {row['_errors'][field]}" for row in unread)
-        return [unknown(reason, expected) if unread or not rows else not_judged(f"{field} is not reported")]
+        if not rows:
+            return sum_up([])
+        return [unknown(reason, expected) if unread else not_judged(f"{field} is not reported")]
     (common, number), *others = values.most_common()
     if not others:
         return [passed(expected, f"{common} on {number} of {number}")]

@@ -123,8 +123,36 @@ def soft(facts: FactView, name: str, default: Any = None) -> Any:
 
 
 def gpu_model(row: Row, tables: Tables) -> Row:
-    """What the table knows of this GPU's model; empty when nothing."""
-    return tables["gpu_models"].get(row.get("pci_id")) or {}
+    """What the table knows of this GPU's model; empty when nothing.
+
+    Raises:
+        CannotTellError: the GPU did not say which model it is.
+    """
+    return tables["gpu_models"].get(read(row, "pci_id")) or {}
+
+
+def of_models(rows: Iterable[Row], tables: Tables, column: str, *values: Any) -> list[Row]:
+    """The rows whose model has one of the values in that column of the table; none where no GPU is such a one.
+
+    Where some are, a GPU that does not say its model is taken for one of them: it must not be left out in silence.
+
+    Raises:
+        CannotTellError: no GPU is known to be such a one, and one did not say what it is.
+    """
+    found: list[Row] = []
+    known = False
+    untold: CannotTellError | None = None
+    for row in rows:
+        try:
+            if gpu_model(row, tables).get(column) not in values:
+                continue
+            known = True
+        except CannotTellError as problem:
+            untold = problem
+        found.append(row)
+    if untold is not None and not known:
+        raise untold
+    return found
 
 
 def is_idle(row: Row, busy_pct: int) -> str:

@@ -16,6 +16,7 @@ from nodectl.engine.rules.gpu_rows import (
     judge_rows,
     not_judged,
     number,
+    of_models,
     passed,
     read,
     soft,
@@ -191,11 +192,8 @@ def _named(parts: Mapping[str, str]) -> str:
 def topology(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """NVLink (NV#) between each two GPUs of boards on which all are connected."""
     gpus = facts.rows("gpu.devices")
-    connected = {
-        int(gpu["index"])
-        for gpu in gpus
-        if gpu_model(gpu, tables).get("fabric_manager") in ("node", "switch_tray") and not gpu.get("mig_current")
-    }
+    on_switches = of_models(gpus, tables, "fabric_manager", "node", "switch_tray")
+    connected = {int(gpu["index"]) for gpu in on_switches if not gpu.get("mig_current")}
     if len(connected) < 2:
         return [not_judged("no two GPUs here are of models whose boards connect all of them")]
     rows: dict[int, list[Row]] = defaultdict(list)
