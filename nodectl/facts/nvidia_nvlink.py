@@ -82,7 +82,7 @@ def parse_nvlink(reply: SourceReply, context: Context) -> Iterable[Fact]:
     if no_devices(status):
         return [present(_NAME, [], **where)]
     if status.rc != 0 and not _explained(status):
-        return errors_for([_NAME], f"{STATUS}: {failure(status, status.text)}", **where)
+        return errors_for([_NAME], f"{STATUS}: {failure(status, _stray(status.text))}", **where)
     try:
         links = _read_status(status.text)
     except _TextError as problem:
@@ -95,6 +95,15 @@ def _explained(section: Section) -> bool:
     """True for an exit code that stands for what the text says of the links, not for a failure to say it."""
     folded = section.text.casefold()
     return section.rc == 3 and ("all links are inactive" in folded or "not supported" in folded)
+
+
+def _stray(text: str) -> str:
+    """The message of a call that failed; nothing where it printed an answer all the same."""
+    try:
+        rows = _read_status(text).values()
+    except _TextError:
+        return text
+    return "" if all(row["state"] for row in rows) else text
 
 
 Links = dict[tuple[int, int | None], Row]

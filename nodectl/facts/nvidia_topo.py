@@ -90,12 +90,21 @@ def parse_topology(reply: SourceReply, context: Context) -> Iterable[Fact]:
         return [absent(name, f"nvidia-smi topo -m: {one_line(text)}", **where) for name in _NAMES]
     try:
         if section.rc != 0:
-            raise _MatrixError(failure(section, section.text))
+            raise _MatrixError(failure(section, _stray(text)))
         peers, nics, affinities = _read_matrix(text)
     except _MatrixError as problem:
         return errors_for(_NAMES, f"nvidia-smi topo -m: {problem}", **where)
     rows = dict(zip(_NAMES, (peers, nics, affinities), strict=True))
     return [present(name, value, **where) for name, value in rows.items()]
+
+
+def _stray(text: str) -> str:
+    """The message of a call that failed; nothing where it printed a matrix all the same."""
+    try:
+        _read_matrix(text)
+    except _MatrixError:
+        return text
+    return ""
 
 
 def _says_unsupported(text: str) -> bool:

@@ -119,3 +119,10 @@ def test_failures(text: str, rc: int, reason: str) -> None:
     fact = links(text, rc=rc)
     assert fact.state is FactState.ERROR
     assert reason in fact.reason
+
+
+def test_an_answer_is_no_message() -> None:
+    reason = links(GPU + "\t Link 0: 25 GB/s\n", rc=15).reason
+    assert reason == f"{LINKS}: nvidia-smi failed with exit code 15: a GPU has fallen off the bus or cannot be reached"
+    told = links(f"{GPU}\t Link 0: GPU is lost\n", rc=15).reason
+    assert "GPU is lost" in told

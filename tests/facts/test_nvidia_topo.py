@@ -110,3 +110,11 @@ def test_no_devices_and_no_support() -> None:
     assert topo("No devices were found\n", 6)["gpu.topology"].value == []
     assert topo("Topology information is not supported on this platform.\n")["gpu.topology"].state is FactState.ABSENT
     assert facts_of("nvidia_smi_topo", [])["gpu.topology"].state is FactState.ERROR
+
+
+def test_the_matrix_of_a_call_that_failed_is_no_message() -> None:
+    for fact in topo(WITH_NICS, rc=15).values():
+        assert fact.state is FactState.ERROR
+        assert "exit code 15" in fact.reason
+        assert "GPU0" not in fact.reason
+    assert "is lost" in topo("GPU 0000:18:00.0 is lost\n", rc=15)["gpu.topology"].reason
