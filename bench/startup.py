@@ -21,7 +21,7 @@ ROUNDS = 15
 
 def wall_ms(argv: list[str]) -> float:
     begun = time.perf_counter()
-    subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return 1000 * (time.perf_counter() - begun)
 
 

@@ -1,0 +1,74 @@
+"""What a transcript costs after it has come in: framing, parsing, evaluation. An 8x H200 node, the training profile.
+
+Each step in CPU time, and the run of many nodes end to end from transcripts, here and in worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from nodectl.demo.recording import Recording
+from nodectl.engine.evaluate import evaluate
+from nodectl.facts.gather import gather
+from nodectl.fleet.judging import judge
+from nodectl.fleet.run import CheckRun
+from nodectl.fleet.worker import PlanSpec
+from nodectl.model import Node
+from nodectl.probe.transcript import Transcript
+
+BUDGET_MS = 25.0  # parse and evaluate, one 8-GPU node
+ROUNDS = 20
+FLEET = 400
+NONCE = "ab" * 16
+
+
+def cpu_ms(step: Callable[[], object]) -> float:
+    """Median CPU milliseconds of a call."""
+    step()
+    times = []
+    for _ in range(ROUNDS):
+        begun = time.process_time()
+        step()
+        times.append(1000 * (time.process_time() - begun))
+    return statistics.median(times)
+
+
+def main() -> int:
+    spec = PlanSpec(profile="training")
+    catalogue = spec.catalogue()
+    node = Node(name="gpu-01", expect={"gpus": 8, "model": "H200"})
+    plan = spec.plan(catalogue, [node])
+    selection = plan.selection_of(node)
+    wire = Recording.load().wire(NONCE, list(plan.sources_of(node)))
+
+    def fresh(name: str = "gpu-01") -> Transcript:
+        return Transcript(node=name, nonce=NONCE, wire=wire)
+
+    facts = gather(fresh(), selection.facts, node)
+    rows = {
+        "framing and cleaning": cpu_ms(lambda: fresh().sources),
+        "framing, parsing to facts": cpu_ms(lambda: gather(fresh(), selection.facts, node)),
+        "evaluating the checks": cpu_ms(lambda: evaluate(selection, facts, node.name)),
+        "all of it": cpu_ms(lambda: judge(fresh(), node, plan)),
+    }
+    print(f"one node: {len(wire)} bytes, {len(facts)} facts, {len(selection.checks)} checks")
+    for name, value in rows.items():
+        print(f"  {name:<28} {value:6.1f} ms CPU")
+    nodes = [msgspec.structs.replace(node, name=f"gpu-{number:04}") for number in range(FLEET)]
+    for workers in (0, os.cpu_count() or 1):
+        begun, cpu = time.perf_counter(), time.process_time()
+        done = sum(1 for _ in CheckRun(nodes, (fresh(n.name) for n in nodes), plan, spec, workers=workers))
+        wall, own = time.perf_counter() - begun, time.process_time() - cpu
+        where = f"{workers} worker processes" if workers else "this process"
+        print(f"  {done} nodes in {where}: {wall:.1f} s wall, {1000 * own / done:.1f} ms a node of this process's CPU")
+    return int(rows["all of it"] > BUDGET_MS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
