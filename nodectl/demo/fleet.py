@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from nodectl.demo.recording import DATA
@@ -40,6 +43,7 @@ def demo_fleet() -> Iterator[DemoFleet]:
     """
     with contextlib.ExitStack() as stack:
         _try_loopback()
+        _end_cleanly(stack)
         folder = _folder(stack)
         login = KeyPair.generate()
         known_hosts, hosts = [], []
@@ -59,6 +63,21 @@ def demo_fleet() -> Iterator[DemoFleet]:
         finally:
             for server in servers:
                 server.stop()
+
+
+def _end_cleanly(stack: contextlib.ExitStack) -> None:
+    """While the fleet is up, a closed terminal or a SIGTERM unwinds the program instead of ending it where it stands:
+    otherwise its folder, with a private key, would stay behind. Who has handlers of their own keeps them.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            stack.callback(signal.signal, number, signal.signal(number, leave))
 
 
 def _try_loopback() -> None:

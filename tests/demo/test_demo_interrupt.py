@@ -58,3 +58,14 @@ def test_interrupted_while_it_comes_up(runner: Runner) -> None:
     os.killpg(child.pid, signal.SIGINT)
     child.communicate(timeout=20)
     assert child.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("until", ["*", "*/ssh_config"])
+def test_a_closed_terminal_leaves_nothing(runner: Runner, number: signal.Signals, until: str) -> None:
+    """The runner looks for what is left when the test is over."""
+    child = runner.start("check", "--demo", code=_SLOW)
+    _wait_for(runner.temporary, until)
+    os.killpg(child.pid, number)
+    child.communicate(timeout=20)
+    assert child.returncode == 128 + number
