@@ -24,6 +24,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -151,7 +152,7 @@ class SshFleet:
         self.authorized_keys.write_text(make_key(self.identity) + "\n")
         self.known_hosts.touch()
         self.servers: dict[str, Sshd] = {}
-        self._network = random.SystemRandom().randrange(1, 2**14)
+        self._network, self._claim = _claim_network()
 
     def __enter__(self) -> SshFleet:
         return self
@@ -159,6 +160,7 @@ class SshFleet:
     def __exit__(self, *error: object) -> None:
         for server in self.servers.values():
             server.stop()
+        self._claim.close()
 
     def __getitem__(self, name: str) -> Sshd:
         return self.servers[name]
@@ -253,6 +255,21 @@ class SshFleet:
         lines = [f"{key} {value}" for key, value in settings.items()]
         lines.append("SetEnv " + " ".join(f'"{key}={value}"' for key, value in env.items()))
         return "\n".join(lines) + "\n"
+
+
+def _claim_network() -> tuple[int, socket.socket]:
+    """A number for 127.x.y.* that no other fleet on this machine uses, and what keeps it ours while it is open."""
+    while True:
+        network = random.SystemRandom().randrange(1, 2**14)
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        if sys.platform != "linux":  # such names are known to Linux only
+            return network, claim
+        try:
+            claim.bind(f"\0nodectl-test-fleet-{network}")
+        except OSError:
+            claim.close()
+        else:
+            return network, claim
 
 
 def _listens(address: str, port: int) -> bool:

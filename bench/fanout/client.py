@@ -5,6 +5,7 @@ python client.py USER KEY KNOWN_HOSTS PORT FANOUT SCRIPT HOST_FILE   prints how 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from queue import Empty, SimpleQueue
 from nodectl.model import Node
 from nodectl.transport import Request, SshSettings, open_transports
 
-END = b"NODECTL_BENCH_END"
+END = os.environ["NODECTL_BENCH_END"].encode()
 
 
 class Sink:

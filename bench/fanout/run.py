@@ -24,9 +24,10 @@ from pathlib import Path
 
 import msgspec
 from hosts import Hosts, hosts
-from peers import END, PEERS, Job
+from peers import END_VARIABLE, PEERS, Job
 
 NONCE = "6e6f646563746c00"
+LAST_LINE = "NODECTL_BENCH_END"
 WALL_TARGET = 1.1
 
 
@@ -44,13 +45,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--hosts", default="50,200", help="how many, comma-separated")
     parser.add_argument("--fanout", type=int, default=64)
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"some of {', '.join(PEERS)}")
+    parser.add_argument("--peers", default="nodectl,ssh,clush,pssh,ansible", help=f"some of {', '.join(PEERS)}")
     parser.add_argument("--workload", choices=("echo", "script", "probe"), default="script")
     parser.add_argument("--rtt-ms", type=float, default=0.0, help="round trip between client and hosts")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each peer; the median is shown")
     parser.add_argument("--json", type=Path, help="write every run there")
     options = parser.parse_args()
     names = options.peers.split(",")
+    os.environ[END_VARIABLE] = f"@{NONCE} done" if options.workload == "probe" else LAST_LINE
     if unknown := [name for name in names if name not in PEERS]:
         parser.error(f"no such peer: {', '.join(unknown)}")
     failed = False
@@ -99,9 +101,9 @@ def workload(kind: str) -> bytes:
 
         sources: dict[str, tuple[str, ...]] = dict.fromkeys(load_sources(), ())
         sources["sysctl"] = ("vm.swappiness", "kernel.numa_balancing", "net.core.rmem_max")
-        return compose(sources, nonce=NONCE) + f"\necho {END}\n".encode()
+        return compose(sources, nonce=NONCE)
     if kind == "echo":
-        return f"echo {END}\n".encode()
+        return f"echo {LAST_LINE}\n".encode()
     files = [f"/proc/{name}" for name in ("cpuinfo", "meminfo", "vmstat", "stat", "zoneinfo", "modules", "interrupts")]
     files += [f"/proc/{name}" for name in ("cmdline", "version", "loadavg", "uptime", "mounts", "swaps", "filesystems")]
     files += [f"/proc/sys/vm/{name}" for name in ("swappiness", "overcommit_memory", "dirty_ratio", "nr_hugepages")]
@@ -110,7 +112,7 @@ def workload(kind: str) -> bytes:
     lines += ["uname -a", "id", "df -P / 2>/dev/null", "date -u", "env | sort", "ls -l /sys/class/net", "ulimit -a"]
     body = "\n".join(lines)
     padding = "\n".join(f"# {'x' * 97}" for _ in range((20_000 - len(body)) // 100))
-    return f"nodectl_bench() {{\n{padding}\n{body}\necho {END}\n}}\nnodectl_bench\n".encode()
+    return f"nodectl_bench() {{\n{padding}\n{body}\necho {LAST_LINE}\n}}\nnodectl_bench\n".encode()
 
 
 def run_job(job: Job, made: Hosts, out: Path) -> Run:
@@ -184,14 +186,14 @@ def print_table(count: int, results: dict[str, list[Run]], options: argparse.Nam
     print(f"{'peer':9} {'good':>5} {'wall s':>7} {'hosts/s':>8} {'x fastest':>9} {'CPU ms/host':>11}", end="")
     print(f" {'x nodectl':>9} {'peak MB':>8} {'servers CPU s':>13}")
     middle = {name: _median(runs) for name, runs in results.items()}
-    fastest = min((run.wall_s for run in middle.values() if run.good == count), default=0.0)
+    fastest = min((run.wall_s for run in middle.values() if run.good == count), default=float("nan"))
     ours = middle.get("nodectl")
     for name, run in middle.items():
         cpu_ms = 1000 * run.cpu_s / count
         ratio = f"{run.cpu_s / ours.cpu_s:9.2f}" if ours else " " * 9
         print(f"{name:9} {run.good:5} {run.wall_s:7.2f} {count / run.wall_s:8.1f} {run.wall_s / fastest:9.2f}", end="")
         print(f" {cpu_ms:11.1f} {ratio} {run.peak_mb:8.0f} {run.server_cpu_s:13.1f}")
-    others = [run for name, run in middle.items() if name != "nodectl"]
+    others = [run for name, run in middle.items() if name not in ("nodectl", "collect") and run.good == count]
     if ours and others:
         wall = ours.wall_s / min(run.wall_s for run in others)
         cpu = ours.cpu_s / min(run.cpu_s for run in others)

@@ -21,7 +21,10 @@ _TIMEOUTS = {
     "queue": ("its turn did not come", "too many handshakes with the same server at once; lower --fanout"),
     "dns": ("its name was not resolved", "ask the resolver: getent hosts NAME; check /etc/resolv.conf"),
     "proxy": ("the way to it (jump host or ProxyCommand) was not open", "try the jump host by hand: ssh -v JUMPHOST"),
-    "connect": ("no answer to the TCP connection", "is the node up? does a firewall drop the packets?"),
+    "connect": (
+        "no answer to the TCP connection",
+        "is the node up? does a firewall drop the packets? (--connect-timeout)",
+    ),
     "banner": ("connected, but no SSH banner came", "sshd there is hung or overloaded, or it is not an SSH port"),
     "kex": ("the key exchange did not end", "the node is overloaded, or large packets get lost on the way (MTU)"),
     "auth": (
@@ -30,7 +33,7 @@ _TIMEOUTS = {
     ),
     "open": ("logged in, but no session was opened", "PAM or systemd-logind on the node hangs; look at its console"),
     "start": ("the command did not start", "look at the load of this machine"),
-    "run": ("no complete reply", "something on the node hangs, or it needs longer: see --timeout"),
+    "run": ("no complete reply", "something on the node hangs, or it needs longer (--deadline)"),
 }
 
 

@@ -308,11 +308,12 @@ _sender = threading.local()
 @contextlib.contextmanager
 def sending_on(channel: Channel) -> Iterator[None]:
     """While inside, this thread sends data or window space of `channel`, which is dropped once that is closed."""
+    before = getattr(_sender, "channel", None)  # with two jump hosts in a row, one send is inside the other
     _sender.channel = channel
     try:
         yield
     finally:
-        _sender.channel = None
+        _sender.channel = before
 
 
 def give_window(channel: Channel, count: int) -> None:

@@ -123,5 +123,7 @@ def _reason(
         if channel.eof_received:
             return None
         said = f": {link.disconnect_text}" if link.disconnect_text else ""
+        if isinstance(link.get_exception(), TimeoutError):  # TCP gave up: nothing was acknowledged any more
+            said = ": it no longer answers"
         return closed(attempt.target, collector.stdout_bytes, said, bytes(collector.stderr))
     return silent(attempt.target, collector.stdout_bytes)
