@@ -141,17 +141,14 @@ def of_models(rows: Iterable[Row], tables: Tables, column: str, *values: Any) ->
     """
     found: list[Row] = []
     known = False
-    untold: CannotTellError | None = None
     for row in rows:
-        try:
-            if gpu_model(row, tables).get(column) not in values:
-                continue
+        if field_error(row, "pci_id"):
+            found.append(row)
+        elif gpu_model(row, tables).get(column) in values:
+            found.append(row)
             known = True
-        except CannotTellError as problem:
-            untold = problem
-        found.append(row)
-    if untold is not None and not known:
-        raise untold
+    if found and not known:
+        raise CannotTellError(f"{gpu_label(found[0])}: {field_error(found[0], 'pci_id')}")
     return found
 
 
