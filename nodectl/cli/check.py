@@ -20,6 +20,11 @@ from nodectl.cli.options import (
 )
 from nodectl.model import Severity
 
+_AFTER_DEMO = (
+    "this was the demo fleet. Next: nodectl check --demo --node gpu-03 -v, nodectl checks show ID, "
+    "nodectl hosts --example, nodectl check --hosts inventory.yaml"
+)
+
 
 @click.command("check")
 @node_options
@@ -131,4 +136,8 @@ def run_check(
         from nodectl.view.findings import report_lines
 
         write(report_lines(report, width=width(sys.stdout), verbose=verbose), colour=colour)
+    if choice.demo and not as_json:
+        from nodectl.cli.terminal import note
+
+        note(_AFTER_DEMO)
     return code

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,6 +134,8 @@ def node_options(function: F) -> F:
         sudo: bool,
         **rest: Any,
     ) -> Any:
+        if demo and click.get_current_context().get_parameter_source("hosts") is ParameterSource.ENVIRONMENT:
+            hosts = ()  # a word on the command line is stronger than the environment
         sample_s = max(1, round(sample))  # not every node's `sleep` knows fractions
         choice = NodeChoice(
             hosts, demo, flat(node), ssh_config, host_key, fanout, deadline, connect_timeout, sample_s, sudo

@@ -46,7 +46,7 @@ class FleetProbe:
     def __init__(self, nodes: Sequence[Node], plan: Asks, transports: Transports, options: ProbeOptions) -> None:
         self._plan, self._transports, self._options = plan, transports, options
         self._waiting: queue.SimpleQueue[Node] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Transcript] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Transcript | None] = queue.SimpleQueue()
         self._missing = {node.name: node for node in nodes}
         self._stop = threading.Event()
         self._scripts: dict[int, bytes] = {}
@@ -62,6 +62,8 @@ class FleetProbe:
             worker.start()
         while self._missing:
             transcript = self._done.get()
+            if transcript is None:
+                return
             if self._missing.pop(transcript.node, None) is not None:
                 yield transcript
 
@@ -76,11 +78,12 @@ class FleetProbe:
         left = []
         while not self._done.empty():
             transcript = self._done.get()
-            if self._missing.pop(transcript.node, None) is not None:
+            if transcript and self._missing.pop(transcript.node, None) is not None:
                 left.append(transcript)
         reason = Reason(Unreachable.CANCELLED.value, "the run was interrupted before this node had answered")
         left += [_unreached(node, reason) for node in self._missing.values()]
         self._missing.clear()
+        self._done.put(None)  # wakes whoever iterates
         return left
 
     def _work(self) -> None:

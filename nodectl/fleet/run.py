@@ -74,13 +74,18 @@ class CheckRun:
 
     def stop(self, left: Iterable[Transcript] = ()) -> list[NodeResult]:
         """End at once, with a result for every node that has none yet; `left`: what the probe's stop() returned."""
-        self._stopping.set()
-        results = self._drain(time.monotonic() + _LAST_RESULTS_S)
+        give_up = time.monotonic() + _LAST_RESULTS_S
+        waiting = self._waiting()  # before the judges are told to stop, so that none of them takes one and drops it
+        results = self._drain(give_up)
         self._end()
-        for transcript in left:
+        for transcript in [*waiting, *left]:
             node = self._missing.pop(transcript.node, None)
-            if node is not None:
-                results.append(unjudged(transcript, node, transcript.reason if not transcript.reached else _CANCELLED))
+            if node is None:
+                continue
+            if transcript.reached and time.monotonic() < give_up + _LAST_RESULTS_S:
+                results.append(judge(transcript, node, self._plan))
+            else:
+                results.append(unjudged(transcript, node, _CANCELLED if transcript.reached else transcript.reason))
         results += [
             unjudged(Transcript.unreached(node, _CANCELLED, started=utc_now()), node, _CANCELLED)
             for node in self._missing.values()
@@ -97,6 +102,16 @@ class CheckRun:
                 if isinstance(result, NodeResult) and self._missing.pop(result.node, None) is not None:
                     results.append(result)
         return results
+
+    def _waiting(self) -> list[Transcript]:
+        """Transcripts that came in and that nobody has begun to judge."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                transcript = self._jobs.get_nowait()
+                if transcript is not None:
+                    found.append(transcript)
+        return found
 
     def _end(self) -> None:
         self._stopping.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nodectl.inventory.nodeset import fold as fold_nodes
@@ -17,6 +18,7 @@ _MAX_GROUPS = 12
 _MAX_IDS = 8
 _MAX_NODES = 20
 _MINOR = Severity.LOW
+_WHO = re.compile(r"\S+ \(([^()]*)\): ")  # how the transport begins a reason: NAME (ADDRESS port N):
 _ADDRESS, _NAME = "ADDRESS", "NODE"  # what stands for a node's own in a line about many
 _OUTCOME_WORDS = (
     ("fail", "failed"),
@@ -95,12 +97,9 @@ def check_group_lines(
 def _node_group_lines(group: NodeGroup, *, width: int, with_expected: bool) -> Iterator[Line]:
     for number, part in enumerate(group.parts):
         said = _part_text(part)
-        if number == 0:
-            yield from _beside(group.nodes, said, width=width)
-        else:
-            yield from _beside("", said, width=width, pad=len(group.nodes))
         if with_expected and part.expected:
-            yield from hanging("expected", part.expected, indent=_INDENT + 2, label_width=_LABEL, width=width)
+            said += f" (expected {part.expected})"
+        yield from _beside(group.nodes if number == 0 else "", said, width=width, pad=len(group.nodes))
 
 
 def _beside(nodes: str, said: str, *, width: int, pad: int = 0) -> Iterator[Line]:
@@ -116,7 +115,7 @@ def _beside(nodes: str, said: str, *, width: int, pad: int = 0) -> Iterator[Line
 
 def _part_text(part: Part) -> str:
     text = f"{part.subjects}: {part.actual}" if part.subjects and part.actual else part.subjects or part.actual
-    return f"{text} ({part.reason})" if part.reason and text else text or part.reason
+    return "; ".join(words for words in (text, part.reason) if words)
 
 
 def _because(check: CheckReport, *, width: int, verbose: bool) -> Iterator[Line]:
@@ -134,9 +133,8 @@ def minor_lines(groups: Sequence[CheckGroup], checks: Mapping[str, CheckReport],
     for group in groups:
         letter = glyphs.letter(group.outcome, group.severity, waived=group.waived)
         check = checks.get(group.check)
-        title = f"  {check.title}" if check else ""
         head = f"{letter} {group.check}"
-        yield [(glyphs.STYLE_OF[letter], head), ("dim", title[: max(0, width - len(head))])]
+        yield [(glyphs.STYLE_OF[letter], head), ("dim", _fitted(check, width - len(head)))]
         for node_group in group.groups[:_MAX_GROUPS]:
             expected = " or ".join(dict.fromkeys(part.expected for part in node_group.parts if part.expected))
             said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
@@ -179,12 +177,18 @@ def unreachable_lines(nodes: Iterable[NodeReport], *, width: int) -> Iterator[Li
     for node in lost:
         alike.setdefault(_without_names(node), []).append(node)
     for (code, text, hint), same in sorted(alike.items(), key=lambda item: (-len(item[1]), natural(item[1][0].name))):
-        said = [text, hint]
+        said = [f"{_where(same)}{text}", hint]
         if len(same) == 1:  # one node: its own names, as they were
             said = [part.replace(_ADDRESS, same[0].address).replace(_NAME, same[0].name) for part in said]
         yield from _beside(fold_nodes([node.name for node in same]), f"{code}: {said[0]}", width=width)
         if hint:
             yield from hanging("try", said[1], indent=_INDENT + 2, label_width=5, width=width)
+
+
+def _where(nodes: Sequence[NodeReport]) -> str:
+    """For a single node, the address and port that were tried, where its name alone does not tell."""
+    match = _WHO.match(nodes[0].reason.text) if len(nodes) == 1 and nodes[0].reason else None
+    return f"{match[1]}: " if match else ""
 
 
 def _without_names(node: NodeReport) -> tuple[str, str, str]:
@@ -252,3 +256,11 @@ def summary_lines(report: Report) -> Iterator[Line]:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _fitted(check: CheckReport | None, width: int) -> str:
+    """A check's title behind its id, in what is left of the line; cut only between words, and seen to be cut."""
+    if check is None or width < 12:
+        return ""
+    title = textwrap.shorten(check.title, width - 2, placeholder="...")
+    return f"  {title}"

@@ -106,7 +106,7 @@ GOLDEN = """\
 X high     gpu.persistence
   Persistence mode is on for every GPU
     gpu-[001-002,017]  GPU 0-7: off
-    gpu-003  GPU 5: off (since boot)
+    gpu-003  GPU 5: off; since boot
     expected  on
     source    Driver Persistence, https://docs.example.org/persistence
     fix       step service_enable
