@@ -136,7 +136,7 @@ def run_check(
         from nodectl.view.findings import report_lines
 
         write(report_lines(report, width=width(sys.stdout), verbose=verbose), colour=colour)
-    if choice.demo and not as_json:
+    if choice.demo and not as_json and sys.stderr.isatty():
         from nodectl.cli.terminal import note
 
         note(_AFTER_DEMO)
