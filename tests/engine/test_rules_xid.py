@@ -220,6 +220,13 @@ def test_xid_154_has_the_last_word() -> None:
     assert (result.outcome, result.subject, result.reason) == (Outcome.FAIL, "GPU 0", "The driver asks: reboot OS.")
 
 
+def test_a_recovery_action_without_time_or_text_is_still_said() -> None:
+    lost = "0000:91:00.0"
+    timeless = event(154, lost, recovery_action_code=1, recovery_action_text="GPU Reset", first_s=None, last_s=None)
+    assert one(xid.recovery(node(timeless), {}, TABLES)).actual == "GPU Reset"
+    assert "action 9" in one(xid.recovery(node(event(154, lost, recovery_action_code=9)), {}, TABLES)).actual
+
+
 def test_a_recovery_action_is_done_when_the_driver_says_none() -> None:
     advice = event(154, recovery_action_code=1, recovery_action_text="GPU Reset Required")
     assert one(xid.recovery(node(advice), {}, TABLES)).outcome is Outcome.PASS

@@ -90,16 +90,17 @@ def recovery(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, An
         if row["xid"] != _RECOVERY_XID or row.get("recovery_action_code") in (0, None):
             continue
         device = row["gpu_pci_bus_id"]
+        said = str(row.get("recovery_action_text") or f"action {row['recovery_action_code']}")
         if row.get("before_reset") or gpus.action(device) == _NOTHING_TO_DO:
-            history.append(f"{gpus.label(device)}: {row['recovery_action_text']}")
+            history.append(f"{gpus.label(device)}: {said}")
             continue
-        action = tables["recovery_actions"].get(row["recovery_action_code"])
+        action, at = tables["recovery_actions"].get(row["recovery_action_code"]), when(row)
         results.append(
             RowResult(
                 Outcome.FAIL,
                 subject=gpus.label(device),
                 expected="no recovery action asked for",
-                actual=f"{row['recovery_action_text']} ({when(row)})",
+                actual=f"{said} ({at})" if at else said,
                 reason=f"The driver asks: {action['do']}." if action else "The driver asks for it in Xid 154.",
             )
         )
