@@ -23,7 +23,7 @@ _UNSAFE = re.compile(
     "\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    "\ud800-\udfff]"
+    "\ud800-\udfff]+"
 )
 
 
@@ -41,11 +41,9 @@ def clean(data: bytes | str, *, max_line: int = MAX_LINE_CHARS, max_total: int =
     """
     text = _decoded(data)
     # Cut before and after: escaping makes text longer, and a hostile megabyte must not become six.
-    text = _cut(text, max_total)
+    text = _cut_lines(_cut(text, max_total), max_line)
     if not _is_plain(text):
-        text = _UNSAFE.sub(_visible, text)
-    if _has_long_line(text, max_line):
-        text = "\n".join(_cut(line, max_line) for line in text.split("\n"))
+        text = _cut_lines(_UNSAFE.sub(_visible, text), max_line)
     return _cut(text, max_total)
 
 
@@ -69,13 +67,32 @@ def _is_plain(text: str) -> bool:
     return len(raw.translate(None, _ASCII_CONTROLS)) == len(raw)
 
 
+class _Escapes(dict[str, str]):
+    """What stands for a character, worked out when it is first met."""
+
+    def __missing__(self, char: str) -> str:
+        code = ord(char)
+        if 0xD800 <= code <= 0xDFFF:
+            shown = "\ufffd"
+        elif code <= 0xFF:
+            shown = f"\\x{code:02x}"
+        else:
+            shown = f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+        self[char] = shown
+        return shown
+
+
+_ESCAPES = _Escapes()
+
+
 def _visible(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xD800 <= code <= 0xDFFF:
-        return "\ufffd"
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    return "".join([_ESCAPES[char] for char in match[0]])
+
+
+def _cut_lines(text: str, limit: int) -> str:
+    if not _has_long_line(text, limit):
+        return text
+    return "\n".join(_cut(line, limit) for line in text.split("\n"))
 
 
 def _cut(text: str, limit: int) -> str:

@@ -190,7 +190,7 @@ def compose(
     for number, lane in enumerate(lanes):
         calls = [_call(spec, sources[spec.name], sample_s) for spec in lane]
         lines += [f"nd_lane_{number}() {{", *calls, "}"]
-    lines += [_shipped("frame.sh") + "nd_main", "}", "nd_probe", ""]
+    lines += [_shipped("frame.sh") + "nd_main", "exit", "}", "nd_probe", ""]
     return "\n".join(lines).encode()
 
 

@@ -11,7 +11,8 @@
 #     guard       in a group of its own: knows every source that runs, ends what is late or, on "x" or EOF, everything
 #
 # To the guard go lines: + GROUP TIMEOUT LANE_PID (a source runs), - GROUP (it ended), l PID and m PID (a lane began,
-# and is through), k GROUP (the ticker), t (a second), x (end everything).
+# and is through), k GROUP (the ticker), t (a second), x (end everything), q (all is
+# done).
 
 # Seconds of uptime into nd_up.
 nd_clock() { read -r nd_up nd_x 2>/dev/null </proc/uptime || nd_up=$(date +%s); }
@@ -109,8 +110,7 @@ printf '@%s lane\n@%s pad %9000s\n' "$ND_NONCE" "$ND_NONCE" ''
 nd_conduct() {
 trap 'echo x >&7; exit 1' HUP INT TERM
 $nd_group sh -c "$nd_ticker" nd-ticker "$$" </dev/null >/dev/null 2>&1 &
-nd_tick=$!
-echo "k $nd_tick" >&7
+echo "k $!" >&7
 nd_e='' nd_i=0
 while [ "$nd_i" -lt "$nd_lanes" ]; do
 nd_lane "$nd_i" 2>/dev/null | nd_encode "$nd_i" 2>/dev/null 7>&- 8>&- &
@@ -118,10 +118,9 @@ nd_e="$nd_e $!"
 nd_i=$((nd_i + 1))
 done
 # shellcheck disable=SC2086
-wait $nd_e
+[ -z "$nd_e" ] || wait $nd_e
 printf '@%s done\n' "$ND_NONCE"
-if [ "$nd_how" = none ]; then kill "$nd_tick"; else kill -- "-$nd_tick"; fi
-wait "$nd_tick"
+echo q >&7
 }
 
 nd_main() {

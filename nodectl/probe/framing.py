@@ -156,20 +156,23 @@ class FrameReader:
             at = -1
         elif at < 0:
             self._scanned = len(self._data)
-            if len(self._data) > MAX_JUNK_BYTES:
-                del self._data[MAX_JUNK_BYTES:]
-                self._over = True
-            return False
+            return self._no_start_yet()
         end = self._data.find(b"\n", at + 1)
         if end < 0:
             self._scanned = max(0, at)
-            return False
+            return self._no_start_yet()
         self._junk = bytes(self._data[: min(max(at, 0), _KEPT_JUNK_BYTES)])
         del self._data[: at + 1]
         self._scanned = end - at
         self.ending = "eof"
         self._begin()
         return True
+
+    def _no_start_yet(self) -> bool:
+        if len(self._data) > MAX_JUNK_BYTES:
+            del self._data[MAX_JUNK_BYTES:]
+            self._over = True
+        return False
 
     def _begin(self) -> None:
         match = re.search(rb" lanes=([0-9]{1,3})\b", self._data[: self._scanned])
@@ -189,7 +192,7 @@ class FrameReader:
             if self._over:
                 return
         # The last line may still be coming; look at it again, unless it is too long to be one of ours.
-        tail = self._data.rfind(b"\n") + 1
+        tail = self._data.rfind(b"\n", self._scanned) + 1
         self._scanned = max(self._scanned, tail, len(self._data) - _LONGEST_CONTROL)
 
     def _heard(self, number: int, word: bytes, rest: list[bytes]) -> None:

@@ -44,6 +44,7 @@ m) without "$aux" "$a"; aux=$list ;;
 k) tick=$a ;;
 t) n=$((n + 1)); late; [ "$n" -ge "$limit" ] && all ;;
 x) all ;;
+q) break ;;
 esac
 done
-for e in $runs; do end KILL "${e%%:*}"; done
+for e in $runs $tick; do end KILL "${e%%:*}"; done

@@ -128,7 +128,7 @@ def _within(found: list[wire.RawSection]) -> list[wire.RawSection]:
     kept, size = [], 0
     for one in found[:MAX_SECTIONS]:
         size += len(one.content)
-        if size > MAX_SOURCE_BYTES:
+        if size > MAX_SOURCE_BYTES or one.rc is None:
             break
         kept.append(one)
     return kept

@@ -24,6 +24,7 @@ A line without the nonce is content, whatever it looks like. Times are the node'
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -33,8 +34,10 @@ VERSION = 1
 CHUNK_BYTES = 2000
 
 _LANE_WORDS = frozenset((b"src", b"exit", b"stuck", b"skip", b"big", b"lane"))
-# Lines of one lane that stand together: taken at once, so that the loop turns per run and not per line.
-_RUN = re.compile(rb"^([0-9]{1,3})[:+][^\n]*\n(?:\1[:+][^\n]*\n)*", re.MULTILINE)
+# Lines of one lane that stand together: taken at once, so that the loop turns per run and not per line. The bounds are
+# far above what any node needs; without them a hostile one could have us fill our memory.
+_RUN = re.compile(rb"^([0-9]{1,3})[:+][^\n]*\n(?:\1[:+][^\n]*\n){0,2000}", re.MULTILINE)
+_MAX_RUNS = 200_000
 
 
 class RawSource(msgspec.Struct):
@@ -69,7 +72,7 @@ def decode(wire: bytes, nonce: str) -> Decoded:
         wire += b"\n"
     lanes: dict[int, list[bytes]] = {}
     at = 0
-    for run in _RUN.finditer(wire):
+    for run in itertools.islice(_RUN.finditer(wire), _MAX_RUNS):
         _top_level(decoded, wire[at : run.start()], mark)
         at = run.end()
         lanes.setdefault(int(run[1]), []).append(_unprefixed(run[0], run[1]))
@@ -80,13 +83,14 @@ def decode(wire: bytes, nonce: str) -> Decoded:
 
 
 def _top_level(decoded: Decoded, text: bytes, mark: bytes) -> None:
-    for line in text.split(b"\n"):
-        if line.startswith(mark):
-            word, _, rest = line[len(mark) :].partition(b" ")
-            if word == b"probe" and not decoded.start:
-                decoded.start = _pairs(rest)
-            elif word == b"done":
-                decoded.done = True
+    if mark not in text:
+        return
+    for piece in (b"\n" + text).split(b"\n" + mark)[1:]:
+        word, _, rest = piece.partition(b"\n")[0].partition(b" ")
+        if word == b"probe" and not decoded.start:
+            decoded.start = _pairs(rest)
+        elif word == b"done":
+            decoded.done = True
 
 
 def _pairs(text: bytes) -> dict[str, str]:

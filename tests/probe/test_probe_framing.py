@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -325,3 +327,33 @@ def test_all_lanes_through_is_an_end_even_without_the_last_line() -> None:
 
 def test_a_script_without_sources_is_complete_at_once() -> None:
     assert FrameReader(NONCE).feed(_start(lanes=0))
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"0:\n",
+        b"0:\n1:\n",
+        b"0:" + MARK + b"begin cmd x\n",
+        b"0:" + MARK + b"err x\n",
+        b"0:" + MARK + b"src one 1 5\n",
+        MARK + b"at 0 one 5\n",
+        b"0+x\n",
+        b"0:\x1b\n",
+        b"\xff",
+        b"\n",
+    ],
+)
+def test_a_flood_of_anything_ends_soon_and_in_little_memory(flood: bytes) -> None:
+    reader = FrameReader(NONCE, ("one", "two"), max_bytes=2_000_000)
+    began = time.process_time()
+    reader.feed(_start("one", "two", lanes=2) + _lane(0, "@N src one 1.0 5"))
+    piece = flood * (32_768 // len(flood))
+    for _ in range(100):
+        if reader.feed(piece):
+            break
+    assert reader.ending == "too_big"
+    found = _transcript(reader)
+    assert set(found.sources) == {"one", "two"}
+    assert all(reply.state in ("cut", "too_big") for reply in found.sources.values())
+    assert time.process_time() - began < 5.0
