@@ -96,9 +96,10 @@ NODE = click.option(
     help="Only these nodes of the inventory: node set, glob, @group or label=value.",
 )  # fmt: skip
 SSH_CONFIG = click.option("--ssh-config", type=EXISTING_FILE, metavar="FILE", help="Instead of ~/.ssh/config.")
+DEMO = click.option("--demo", is_flag=True, help="The demo fleet: recorded nodes behind real SSH servers on loopback.")
 _NODE_OPTIONS = (
     HOSTS,
-    click.option("--demo", is_flag=True, help="The demo fleet: recorded nodes behind real SSH servers on loopback."),
+    DEMO,
     NODE,
     SSH_CONFIG,
     click.option(
