@@ -119,7 +119,13 @@ _GROUPS: dict[str, tuple[str, Reader, dict[str, str]]] = {
 }
 
 COMPUTED: tuple[Field, ...] = (
-    Field("index", "int", "", "nvidia-smi's number of the GPU, from 0"),
+    Field(
+        "index",
+        "int",
+        "",
+        "nvidia-smi's number of the GPU, from 0: its place in the list or, where a GPU that is attached is not listed, "
+        "its minor number, which keeps the gap as nvidia-smi nvlink and topo do",
+    ),
     Field("clocks_event_reasons", "list", "", "what holds the clocks down now (throttle reasons), by NVML's names"),
     Field("clocks_event_counters_us", "any", "us", "time that each reason held the clocks down, since driver load"),
     Field(
@@ -135,6 +141,26 @@ DEVICE_FIELDS: tuple[Field, ...] = (
     *(Field(column.name, column.kind.type, column.kind.unit, column.about) for column in COLUMNS),
     *COMPUTED[1:],
 )
+
+
+def gpu_numbers(record: ReplyRecord) -> list[int]:
+    """nvidia-smi's number of each listed GPU, in the order of the list.
+
+    `nvidia-smi -q` prints no numbers. The list is in the order of PCI addresses, so a GPU's place in it is its number
+    as long as every attached GPU is listed. One that is attached but cannot be listed (it has fallen off the bus) keeps
+    its number, and the list has a gap there. The minor numbers show where, if they rise with the PCI addresses as they
+    do on SXM boards; on other machines they are in an order of their own (3 2 1 0 7 6 5 4 was seen) and tell nothing.
+    """
+    places = list(range(len(record.gpus)))
+    attached = record.head.get("attached_gpus", "")
+    if not attached.isdecimal() or int(attached[:6]) <= len(places):
+        return places
+    minors = [gpu.leaves.get("minor_number", "") for gpu in record.gpus]
+    if not all(minor.isdecimal() and len(minor) < 6 for minor in minors):
+        return places
+    numbers = [int(minor) for minor in minors]
+    rising = numbers == sorted(set(numbers)) and max(numbers, default=0) < int(attached[:6])
+    return numbers if rising else places
 
 
 def device_row(gpu: GpuRecord, index: int) -> Row:

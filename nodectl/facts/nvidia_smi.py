@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nodectl.facts.conform import ERRORS_KEY
-from nodectl.facts.nvidia_rows import DEVICE_FIELDS, PROCESS_FIELDS, ReplyRecord, Row, device_row, process_rows
+from nodectl.facts.nvidia_rows import (
+    DEVICE_FIELDS,
+    PROCESS_FIELDS,
+    ReplyRecord,
+    Row,
+    device_row,
+    gpu_numbers,
+    process_rows,
+)
 from nodectl.facts.nvidia_text import looks_like_text, read_text
 from nodectl.facts.nvidia_xml import ROOT, read_xml
 from nodectl.facts.registry import Context, FactSpec
@@ -123,7 +131,8 @@ def _head_facts(record: ReplyRecord, where: dict[str, Any]) -> Iterable[Fact]:
 def _list_facts(record: ReplyRecord, where: dict[str, Any]) -> Iterable[Fact]:
     if record.problem:
         return errors_for(_FROM_LIST, f"nvidia-smi -q: {record.problem}", **where)
-    rows = [device_row(gpu, index) for index, gpu in enumerate(record.gpus)]
+    numbers = gpu_numbers(record)
+    rows = [device_row(gpu, index) for index, gpu in zip(numbers, record.gpus, strict=True)]
     facts = [present("gpu.count", len(rows), **where), present("gpu.devices", rows, **where)]
     unnamed = _first_error(rows, "name")
     names = [name for name in dict.fromkeys(row.get("name") for row in rows) if name is not None]
@@ -137,7 +146,8 @@ def _list_facts(record: ReplyRecord, where: dict[str, Any]) -> Iterable[Fact]:
     if untold:
         facts.append(error("gpu.processes", untold, **where))
     else:
-        processes = [row for index, gpu in enumerate(record.gpus) for row in process_rows(gpu, index)]
+        listed = zip(numbers, record.gpus, strict=True)
+        processes = [row for index, gpu in listed for row in process_rows(gpu, index)]
         facts.append(present("gpu.processes", processes, **where))
     return facts
 

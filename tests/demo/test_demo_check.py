@@ -67,9 +67,21 @@ def test_each_story_is_found(live: tuple[Finished, Path], node: str) -> None:
     assert STORIES[node] <= _serious(live[0].report)[node]
 
 
-@pytest.mark.parametrize("node", [node for node in STORIES if node != "gpu-04"])
+@pytest.mark.parametrize("node", STORIES)
 def test_each_node_tells_only_its_own_story(live: tuple[Finished, Path], node: str) -> None:
     assert _serious(live[0].report)[node] <= STORIES[node] | ECHOES
+
+
+def test_the_gpus_beside_a_lost_one_are_judged_as_themselves(live: tuple[Finished, Path]) -> None:
+    """They keep their numbers, as nvidia-smi nvlink and topo have them, and nothing about them is unknown."""
+    (node,) = [node for node in live[0].report["nodes"] if node["name"] == "gpu-04"]
+    assert [row["index"] for row in node["facts"]["gpu.devices"]["value"]] == [0, 1, 2, 3, 4, 6, 7]
+    results = [result for result in live[0].report["results"] if result["node"] == "gpu-04"]
+    assert {result["outcome"] for result in results if result["check"].startswith("nvlink.")} <= {
+        "pass",
+        "not_applicable",
+    }
+    assert [result["check"] for result in results if result["outcome"] == "unknown"] == []
 
 
 @pytest.mark.parametrize("node", HEALTHY)

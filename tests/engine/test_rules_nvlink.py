@@ -42,6 +42,24 @@ def test_a_gpu_of_which_nothing_is_printed_has_no_link_up() -> None:
     assert subjects(results) == ["GPU 1"]
 
 
+def test_links_belong_to_the_gpu_of_their_uuid() -> None:
+    """GPU 1 has fallen off the bus: one call counts on without it, the other leaves a gap."""
+    first, last = {**H200, "uuid": "GPU-a"}, {**H200, "uuid": "GPU-c"}
+    gapped = links(0, 18, gpu_uuid="GPU-a") + links(2, 17, gpu_uuid="GPU-c")
+    (result,) = call(nvlink.link_count, node(gapped, first, last))
+    assert (result.subject, result.actual) == ("GPU 1", "17 active")
+    # The number of another GPU is no answer for this one.
+    crossed = links(0, 18, gpu_uuid="GPU-b") + links(1, 18, gpu_uuid="GPU-a")
+    (result,) = call(nvlink.link_count, node(crossed, first, last))
+    assert (result.subject, result.actual) == ("GPU 1", "0 active")
+
+
+def test_without_uuids_links_go_by_number() -> None:
+    told, untold = links(0, 18, gpu_uuid="GPU-a"), links(0, 18)
+    assert worst(nvlink.link_count, node(told, H200)) is PASS
+    assert worst(nvlink.link_count, node(untold, {**H200, "uuid": "GPU-a"})) is PASS
+
+
 def test_models_without_a_documented_count_are_compared_with_each_other() -> None:
     alike = node(links(0, 8, 10) + links(1, 8, 10), H800, H800)
     assert worst(nvlink.link_count, alike) is NOT_APPLICABLE

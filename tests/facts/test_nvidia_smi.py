@@ -51,6 +51,46 @@ def test_two_h200(two_gpus: str) -> None:
     assert ERRORS_KEY not in row
 
 
+def _listed(two_gpus: str, attached: int, minors: list[str]) -> list[int]:
+    """The indexes of a list of two GPUs out of `attached`, with these minor numbers."""
+    text = two_gpus.replace("<attached_gpus>2<", f"<attached_gpus>{attached}<")
+    for old, minor in zip(("0", "1"), minors, strict=True):
+        text = first_gpu(text, f"<minor_number>{old}<", f"<minor_number> {minor} <")
+    rows = query(text)["gpu.devices"].value
+    assert [row["pci_bus_id"] for row in rows] == ["0000:00:06.0", "0000:00:07.0"]
+    return [row["index"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("minors", "indexes"),
+    [
+        (["0", "2"], [0, 2]),
+        (["1", "2"], [1, 2]),
+        (["0", "1"], [0, 1]),
+        (["2", "0"], [0, 1]),  # not in the order of PCI addresses: they are no numbers of nvidia-smi
+        (["2", "2"], [0, 1]),
+        (["0", "3"], [0, 1]),  # more than are attached
+        (["0", "N/A"], [0, 1]),
+        (["0", "[Unknown Error]"], [0, 1]),
+        (["", "2"], [0, 1]),
+    ],
+)
+def test_a_gpu_that_is_not_listed_keeps_its_number(two_gpus: str, minors: list[str], indexes: list[int]) -> None:
+    assert _listed(two_gpus, 3, minors) == indexes
+
+
+def test_where_all_are_listed_a_gpu_has_its_place_as_number(two_gpus: str) -> None:
+    assert _listed(two_gpus, 2, ["1", "7"]) == [0, 1]
+
+
+def test_processes_have_the_number_of_their_gpu(two_gpus: str) -> None:
+    process = "<process_info><pid>7</pid><type>C</type><process_name>a</process_name></process_info>"
+    text = two_gpus.replace("<attached_gpus>2<", "<attached_gpus>3<").replace("<minor_number>1<", "<minor_number>2<")
+    head, middle, tail = text.partition("</processes>")
+    text = head + middle + tail.replace("</processes>", f"{process}</processes>", 1)
+    assert [row["gpu_index"] for row in query(text)["gpu.processes"].value] == [2]
+
+
 def test_every_field_of_a_row_is_declared(two_gpus: str) -> None:
     declared = {field.name for field in DEVICE_FIELDS}
     for row in query(two_gpus)["gpu.devices"].value:

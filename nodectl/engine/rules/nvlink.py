@@ -55,16 +55,33 @@ class _Links:
         return self.active
 
 
-def _links(facts: FactView) -> dict[int, _Links]:
-    """The links of each GPU by its index; empty where nvidia-smi knows no NVLink."""
-    rows: dict[int, list[Row]] = defaultdict(list)
-    for row in facts.get("nvlink.links", []):
-        rows[int(row["gpu_index"])].append(row)
-    return {index: _Links(links) for index, links in rows.items()}
+class _AllLinks:
+    """The links of all GPUs, as nvidia-smi nvlink has them.
 
+    Attributes:
+        by_index: of each GPU by nvidia-smi's number; empty where nvidia-smi knows no NVLink.
+    """
 
-def _of(links: Mapping[int, _Links], gpu: Row) -> _Links:
-    return links.get(int(gpu["index"])) or _Links([])
+    def __init__(self, facts: FactView) -> None:
+        by_index: dict[int, list[Row]] = defaultdict(list)
+        by_uuid: dict[str, list[Row]] = defaultdict(list)
+        for row in facts.get("nvlink.links", []):
+            by_index[int(row["gpu_index"])].append(row)
+            if row.get("gpu_uuid") is not None:
+                by_uuid[row["gpu_uuid"]].append(row)
+        self.by_index = {index: _Links(rows) for index, rows in by_index.items()}
+        self._by_uuid = {uuid: _Links(rows) for uuid, rows in by_uuid.items()}
+
+    def of(self, gpu: Row) -> _Links:
+        """Those of a row of gpu.devices: by UUID, and by number only where either side does not say a UUID.
+
+        Numbers of two calls of nvidia-smi may differ when a GPU has fallen off the bus.
+        """
+        uuid = gpu.get("uuid")
+        if uuid in self._by_uuid:
+            return self._by_uuid[uuid]
+        rows = self.by_index[int(gpu["index"])].rows if int(gpu["index"]) in self.by_index else []
+        return _Links([row for row in rows if uuid is None or row.get("gpu_uuid") is None])
 
 
 def _hidden(gpu: Row, facts: FactView, gpus: int) -> str:
@@ -78,7 +95,7 @@ def _hidden(gpu: Row, facts: FactView, gpus: int) -> str:
 
 def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """As many active links as the model's board has wired, where a document says how many."""
-    links, gpus = _links(facts), facts.rows("gpu.devices")
+    links, gpus = _AllLinks(facts), facts.rows("gpu.devices")
 
     def judge(gpu: Row) -> RowResult:
         known = gpu_model(gpu, tables)
@@ -90,7 +107,7 @@ def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
         if known.get("nvlink") != BASEBOARD or known.get("nvlink_links") is None:
             return not_judged(f"no document says how many links {gpu.get('name')} must have up")
         wanted = int(known["nvlink_links"])
-        active = _of(links, gpu).count()
+        active = links.of(gpu).count()
         return (passed if active >= wanted else failed)(f"{wanted} active links", f"{active} active")
 
     return judge_rows(gpus, judge)
@@ -98,11 +115,11 @@ def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
 
 def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Where the number is not documented: as many active links as the best GPU of the same model in the node."""
-    links, gpus = _links(facts), facts.rows("gpu.devices")
+    links, gpus = _AllLinks(facts), facts.rows("gpu.devices")
     best: dict[Any, int] = defaultdict(int)
     peers: dict[Any, int] = defaultdict(int)
     for gpu in gpus:
-        best[gpu.get("pci_id")] = max(best[gpu.get("pci_id")], _of(links, gpu).active)
+        best[gpu.get("pci_id")] = max(best[gpu.get("pci_id")], links.of(gpu).active)
         peers[gpu.get("pci_id")] += 1
 
     def judge(gpu: Row) -> RowResult:
@@ -117,7 +134,7 @@ def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
             return not_judged("no GPU of this model has an active NVLink here")
         if peers[gpu.get("pci_id")] == 1:
             return not_judged("there is no second GPU of this model to compare with")
-        active = _of(links, gpu).count()
+        active = links.of(gpu).count()
         return (passed if active >= most else failed)(f"{most} active links, as on its peers", f"{active} active")
 
     return judge_rows(gpus, judge)
@@ -125,13 +142,13 @@ def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
 
 def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every active link has the raw speed of its generation, less a tolerance."""
-    links, tolerance = _links(facts), float(params["tolerance"])
+    links, tolerance = _AllLinks(facts), float(params["tolerance"])
 
     def judge(gpu: Row) -> RowResult:
         wanted = number(gpu_model(gpu, tables).get("nvlink_gbs"))
         if wanted is None:
             return not_judged(f"the speed of one link of {gpu.get('name')} is not documented")
-        active = [row for row in _of(links, gpu).rows if row.get("state") == "active"]
+        active = [row for row in links.of(gpu).rows if row.get("state") == "active"]
         if not active:
             return not_judged("no link is active: see nvlink.link_count")
         speeds = {row["link"]: number(read(row, "speed_gbs")) for row in active}
@@ -178,7 +195,7 @@ def _counters(facts: FactView, names: tuple[str, ...], limit: float) -> list[Row
             return failed(expected, _named(over))
         return passed(expected, "none above") if told else not_judged("this GPU does not count them")
 
-    links = _links(facts)
+    links = _AllLinks(facts).by_index
     if not links:
         return [not_judged("no GPU has NVLinks")]
     return judge_rows([{"index": index} for index in sorted(links)], lambda row: judge(links[row["index"]]))
