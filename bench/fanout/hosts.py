@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HERE = Path(__file__).resolve().parent
-PORT = 2299
 KNOWN_HOSTS_LINES = 2000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -30,6 +30,7 @@ class Hosts(msgspec.Struct):
     """
 
     addresses: list[str]
+    port: int
     user: str
     key: Path
     known_hosts: Path
@@ -61,15 +62,21 @@ def hosts(count: int, folder: Path, rtt_ms: float) -> Iterator[Hosts]:
             network = "10.66"
             near, far = stack.enter_context(_wire(_compile(compiler, "delay", folder), network, rtt_ms))
         addresses = [f"{network}.{1 + i // 250}.{1 + i % 250}" for i in range(count)]
-        config = _write_files(folder, addresses)
+        port = _free_port()
+        config = _write_files(folder, addresses, port)
         server = subprocess.Popen(
-            [*far, str(superserver), str(PORT), sshd, str(config)], stdout=subprocess.PIPE, text=True
+            [*far, str(superserver), str(port), sshd, str(config)], stdout=subprocess.PIPE, text=True
         )
         stack.callback(_end, server)
         assert server.stdout is not None
         if server.stdout.readline() != "ready\n":
             sys.exit("the accept loop did not start")
-        yield Hosts(addresses, getpass.getuser(), folder / "user_key", folder / "known_hosts", server, near)
+        yield Hosts(addresses, port, getpass.getuser(), folder / "user_key", folder / "known_hosts", server, near)
+
+
+def _free_port() -> int:
+    with socket.create_server(("0.0.0.0", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _compile(compiler: str, name: str, folder: Path) -> Path:
@@ -94,11 +101,11 @@ def _key(path: Path) -> str:
     return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
-def _write_files(folder: Path, addresses: list[str]) -> Path:
+def _write_files(folder: Path, addresses: list[str], port: int) -> Path:
     """Keys, a known_hosts of at least 2,000 lines as a real one has, and the servers' config."""
     host_key = _key(folder / "host_key")
     (folder / "authorized_keys").write_text(_key(folder / "user_key") + "\n")
-    names = [f"[{address}]:{PORT}" for address in addresses]
+    names = [f"[{address}]:{port}" for address in addresses]
     names += [f"other{i:05d}.example" for i in range(KNOWN_HOSTS_LINES - len(names))]
     (folder / "known_hosts").write_text("".join(f"{name} {host_key}\n" for name in names))
     (folder / "home").mkdir(exist_ok=True)

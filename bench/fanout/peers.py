@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from hosts import PORT, Hosts
+from hosts import Hosts
 
 HERE = Path(__file__).resolve().parent
 END_VARIABLE = "NODECTL_BENCH_END"
@@ -42,12 +42,20 @@ def ssh_options(hosts: Hosts) -> list[str]:
         "ConnectTimeout": "60",
         "KexAlgorithms": KEX,
     }
-    words = ["-F", "none", "-p", str(PORT), "-l", hosts.user, "-i", str(hosts.key)]
+    words = ["-F", "none", "-p", str(hosts.port), "-l", hosts.user, "-i", str(hosts.key)]
     return words + [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
 def nodectl(hosts: Hosts, host_file: Path, script: Path, fanout: int, out: Path) -> Job | None:
-    files = [hosts.user, str(hosts.key), str(hosts.known_hosts), str(PORT), str(fanout), str(script), str(host_file)]
+    files = [
+        hosts.user,
+        str(hosts.key),
+        str(hosts.known_hosts),
+        str(hosts.port),
+        str(fanout),
+        str(script),
+        str(host_file),
+    ]
     return Job([sys.executable, str(HERE / "client.py"), *files], None, {}, lambda text: int(text or 0))
 
 
@@ -98,7 +106,7 @@ def collect(hosts: Hosts, host_file: Path, script: Path, fanout: int, out: Path)
     listed = "\n".join(f"  - {address}" for address in host_file.read_text().split())
     defaults = {
         "user": hosts.user,
-        "port": PORT,
+        "port": hosts.port,
         "identity_file": str(hosts.key),
         "known_hosts": str(hosts.known_hosts),
     }

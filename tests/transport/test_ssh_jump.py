@@ -259,3 +259,28 @@ def test_proxy_jump_values(value: str, hops: list[tuple[str, str | None, int | N
             parse_hops(value)
     else:
         assert [(node.name, node.user, node.port) for node in parse_hops(value)] == hops
+
+
+@pytest.mark.parametrize("by", ["deadline", "close"])
+def test_jump_host_that_freezes(site: SshFleet, opened: Opener, by: str) -> None:
+    """Its kernel still acknowledges everything; only the clock tells."""
+    transports = opened(hosts=hosts_of(site, "bastion"))
+    node = site.node("gpu001", jump="bastion")
+    assert run(transports, node, "true\n")[1].reason is None
+    frozen = psutil.Process(site["bastion"].pid).children(recursive=True)
+    for process in frozen:
+        process.suspend()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            begun = time.monotonic()
+            running = [pool.submit(run, transports, node, "x" * 3_000_000, deadline_s=1.5) for _ in range(4)]
+            if by == "close":
+                time.sleep(0.3)
+                transports.close()
+                assert time.monotonic() - begun < 1.5
+            codes = {code_of(future.result(timeout=5)[1]) for future in running}
+        assert time.monotonic() - begun < 3.0
+        assert codes == {Unreachable.TIMEOUT.value if by == "deadline" else Unreachable.CANCELLED.value}
+    finally:
+        for process in frozen:
+            process.resume()
