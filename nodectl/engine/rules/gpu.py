@@ -14,6 +14,7 @@ from nodectl.engine.rules.gpu_rows import (
     failed,
     gpu_label,
     gpu_model,
+    gpu_name,
     is_idle,
     judge_rows,
     not_judged,
@@ -177,7 +178,7 @@ def memory_total(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
             return not_judged("a vGPU has the memory of its profile")
         documented = gpu_model(row, tables).get("memory_mib")
         if documented is None:
-            return not_judged(f"the memory of {row.get('name') or row.get('pci_id')} is not documented")
+            return not_judged(f"the memory of {gpu_name(row)} is not documented")
         total = read(row, "memory_total_mib")
         if total is None:
             return unknown("its memory is not reported")
@@ -210,7 +211,7 @@ def mig_driver(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
             return not_judged("MIG is off")
         first = gpu_model(row, tables).get("mig_min_driver")
         if first is None:
-            return not_judged(f"the first driver with MIG on {row.get('name')} is not documented")
+            return not_judged(f"the first driver with MIG on {gpu_name(row)} is not documented")
         return (passed if version(driver) >= version(first) else failed)(f"at least {first}", driver)
 
     return judge_rows(facts.rows("gpu.devices"), judge)

@@ -122,6 +122,10 @@ def soft(facts: FactView, name: str, default: Any = None) -> Any:
     return fact.value if fact.state is FactState.VALUE else default
 
 
+def gpu_name(row: Row) -> str:
+    return str(row.get("name") or row.get("pci_id") or "this GPU")
+
+
 def gpu_model(row: Row, tables: Tables) -> Row:
     """What the table knows of this GPU's model; empty when nothing.
 

@@ -13,6 +13,7 @@ from nodectl.engine.rules.gpu_rows import (
     Tables,
     failed,
     gpu_model,
+    gpu_name,
     judge_rows,
     not_judged,
     number,
@@ -105,7 +106,7 @@ def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
         if known.get("nvlink") == NO_NVLINK:
             return not_judged("this model has no NVLink")
         if known.get("nvlink") != BASEBOARD or known.get("nvlink_links") is None:
-            return not_judged(f"no document says how many links {gpu.get('name')} must have up")
+            return not_judged(f"no document says how many links {gpu_name(gpu)} must have up")
         wanted = int(known["nvlink_links"])
         active = links.of(gpu).count()
         return (passed if active >= wanted else failed)(f"{wanted} active links", f"{active} active")
@@ -147,7 +148,7 @@ def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
     def judge(gpu: Row) -> RowResult:
         wanted = number(gpu_model(gpu, tables).get("nvlink_gbs"))
         if wanted is None:
-            return not_judged(f"the speed of one link of {gpu.get('name')} is not documented")
+            return not_judged(f"the speed of one link of {gpu_name(gpu)} is not documented")
         active = [row for row in links.of(gpu).rows if row.get("state") == "active"]
         if not active:
             return not_judged("no link is active: see nvlink.link_count")
