@@ -36,7 +36,7 @@ FAULTS: dict[str, dict[str, frozenset[int]]] = {
     "nvidia-smi-xml/ceems-a100-pcie-x8-mig-535.129.03.xml": {},
     "nvidia-smi-xml/netdata-rtx-3060.xml": {"gpu.pcie_width": frozenset({0}), "persistence.mode": frozenset({0})},
     "nvidia-smi-xml/netdata-rtx-pro-6000-driver-580.xml": {},
-    "nvidia-smi-xml/telegraf-a100-sxm4-v12.xml": {"persistence.mode": frozenset({0})},
+    "nvidia-smi-xml/telegraf-a100-sxm4-v12.xml": {"persistence.mode": frozenset({1})},
     "nvidia-smi-xml/telegraf-a10g.xml": {"gpu.pcie_width": frozenset({0}), "persistence.mode": frozenset({0})},
     "nvidia-smi-xml/telegraf-rtx-3080-v12.xml": {"gpu.power_limit_default": frozenset({0})},
     "nvidia-smi-xml/telegraf-rtx-4000-sff-ada-v13.xml": {},
