@@ -7,6 +7,7 @@ did not speak of is an error, too, never absent by default.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nodectl.probe.transcript import SourceReply, Transcript
 
 _MAX_REASON = 400
+_MAX_COMMAND = 100
 
 
 def gather(transcript: Transcript, wanted: Collection[str], node: Node) -> dict[str, Fact]:
@@ -132,15 +134,35 @@ def _trouble(source: str, reply: SourceReply | None) -> str:
         return f"the probe reply holds nothing of the source {source}"
     if reply.state == "ok":
         return _half(source, reply)
+    if reply.state == "missing":
+        return f"the source {source} was not run on the node" + (f" ({reply.note})" if reply.note else "")
+    subject = _under_way(source, reply)
+    note = _ASIDE.sub(r": \1", reply.note)
+    if note.startswith(_OF_THE_SOURCE):
+        return f"{subject} {note}"
+    if "this source" in note:
+        return note.replace("this source", subject)
     said = {
-        "timeout": f"{source} did not finish in its time on the node",
-        "cut": f"the reply ended before {source} had finished",
-        "missing": f"the source {source} was not run on the node",
-        "too_big": f"{source} sent more than the probe takes",
-    }.get(reply.state, f"{source} ended as {reply.state}")
-    open_section = next((s.name for s in reversed(reply.sections) if s.rc is None), "")
-    where = f", while at: {open_section}" if open_section else ""
-    return said + where + (f" ({reply.note})" if reply.note else "")
+        "timeout": f"{subject} did not end in its time on the node",
+        "cut": f"the reply ended before {subject} did",
+        "too_big": f"{subject} sent more than the probe takes",
+    }.get(reply.state, f"{subject} ended as {reply.state}")
+    return said + (f": {note}" if note else "")
+
+
+# How the notes of a reply begin that speak of the source, and what they say in brackets at their end.
+_OF_THE_SOURCE = ("did ", "had ", "sent ", "was ")
+_ASIDE = re.compile(r" \(([^()]+)\)$")
+
+
+def _under_way(source: str, reply: SourceReply) -> str:
+    """What a source was at when it ended: its command, in words; the source itself where that is not known."""
+    section = next((section for section in reversed(reply.sections) if section.rc is None), None)
+    if section is None:
+        return f"the source {source}"
+    if section.kind == "cmd":
+        return section.name if len(section.name) <= _MAX_COMMAND else f"{section.name[:_MAX_COMMAND]}..."
+    return f"the read of {section.name}" if section.kind == "file" else f"the read of the files of {source}"
 
 
 def _half(source: str, reply: SourceReply) -> str:
@@ -148,9 +170,8 @@ def _half(source: str, reply: SourceReply) -> str:
 
     A status above 128 is that of a process that a signal ended, unless it is only what the last command ended with.
     """
-    unended = next((section.name for section in reply.sections if section.rc is None), None)
-    if unended is not None:
-        return f"part of the answer of {source} was lost, at: {unended}"
+    if any(section.rc is None for section in reply.sections):
+        return f"part of the answer of {_under_way(source, reply)} was lost"
     binary = next((section.name for section in reply.sections if _is_binary(section.text)), None)
     if binary is not None:
         return f"{source} answered with binary data where text belongs, at: {binary}"

@@ -11,10 +11,13 @@ from test_registry import HOSTILE
 
 from nodectl.facts import registry as reg
 from nodectl.facts.conform import conform
+from nodectl.facts.gather import _trouble as trouble_of
 from nodectl.facts.gather import gather
 from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact, FactState, Node, absent, error, present
+from nodectl.probe.reply import source_reply
 from nodectl.probe.transcript import SourceReply, Transcript, write_transcript
+from nodectl.probe.wire import RawSource
 
 
 def _spec(name: str, type: str = "str", source: str = "src", **more: Any) -> FactSpec:
@@ -109,9 +112,70 @@ def test_a_timeout_says_what_was_running(parser: dict[str, Any]) -> None:
     reply = SourceReply("src", "timeout", (cmd("fine"), cmd("nvidia-smi -q", rc=None)), rc=124, duration_ms=5000)
     fact = fact_of("src", reply, "t.one")
     assert fact.state is FactState.ERROR
-    assert "did not finish in its time" in fact.reason
-    assert "nvidia-smi -q" in fact.reason
+    assert fact.reason == "nvidia-smi -q did not end within 5 s and was stopped"
     assert fact.duration_ms == 5000
+
+
+_TOO_MUCH = "another source sent too much, and the rest of the reply was not read"
+_OPEN = b"begin cmd nvidia-smi -q -x\n<xml>"
+_WAYS = {
+    "stuck": RawSource("src", 0, 45, 10.0, 60.0, "stuck", pieces=[_OPEN]),
+    "stopped": RawSource("src", 0, 45, 10.0, 55.0, "exit", 124, pieces=[_OPEN]),
+    "killed": RawSource("src", 0, 45, 10.0, 55.0, "exit", 137, pieces=[_OPEN]),
+    "skipped": RawSource("src", 0, 45, ended="skip"),
+    "unended": RawSource("src", 0, 45, 10.0, pieces=[_OPEN]),
+    "between": RawSource("src", 0, 45, 10.0, pieces=[b"begin cmd ls\n/\n", b"end 0\n"]),
+    "reading": RawSource("src", 0, 45, 10.0, pieces=[b"begin file /mnt/x\n"]),
+    "many": RawSource("src", 0, 45, 10.0, pieces=[b"begin grep files\n/sys/x:1"]),
+    "big": RawSource("src", 0, 45, 10.0, big=True, pieces=[_OPEN]),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "ending", "reason"),
+    [
+        (
+            "stuck",
+            "complete",
+            "nvidia-smi -q -x did not end within 45 s, nor when it was killed: a hung driver or file system?",
+        ),
+        (
+            "killed",
+            "complete",
+            "nvidia-smi -q -x did not end within 45 s and had to be killed: a hung driver or file system?",
+        ),
+        ("stopped", "complete", "nvidia-smi -q -x did not end within 45 s and was stopped"),
+        ("skipped", "complete", "the source src was not started: the sources before it had used up the time"),
+        ("unended", "gave_up", "nvidia-smi -q -x did not end within 45 s, and the node did not stop it"),
+        ("unended", "timed_out", "nvidia-smi -q -x was still running when the time for this node was up"),
+        ("unended", "eof", "the reply ended before nvidia-smi -q -x did"),
+        ("between", "eof", "the reply ended before the source src did"),
+        ("reading", "eof", "the reply ended before the read of /mnt/x did"),
+        ("reading", "gave_up", "the read of /mnt/x did not end within 45 s, and the node did not stop it"),
+        ("many", "gave_up", "the read of the files of src did not end within 45 s, and the node did not stop it"),
+        (None, "eof", "the reply ended before the source src began"),
+        (None, "gave_up", "the source src was not started: a source before it hung"),
+        (None, "no_start", "the reply ended before the source src did: the probe did not run"),
+        (
+            "unended",
+            "too_big",
+            f"the reply ended before nvidia-smi -q -x did: {_TOO_MUCH}",
+        ),
+        ("big", "eof", "the source src sent more than the 4 MiB or 4096 sections allowed"),
+    ],
+)
+def test_each_way_of_not_ending_is_one_sentence(
+    parser: dict[str, Any], way: str | None, ending: str, reason: str
+) -> None:
+    reply = source_reply("src", _WAYS[way] if way else None, ending)
+    assert trouble_of("src", reply) == reason
+
+
+def test_a_long_command_is_cut_and_a_lost_end_is_told(parser: dict[str, Any]) -> None:
+    reply = SourceReply("src", "timeout", (cmd("x" * 500, rc=None),), rc=None, note="was stopped")
+    assert trouble_of("src", reply) == "x" * 100 + "... was stopped"
+    lost = SourceReply("src", "ok", (cmd("df", rc=None), cmd("ls")), rc=0)
+    assert fact_of("src", lost, "t.one").reason == "part of the answer of df was lost"
 
 
 def test_the_parser_of_a_broken_reply_is_not_asked(parser: dict[str, Any]) -> None:
