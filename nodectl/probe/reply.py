@@ -21,6 +21,11 @@ _NOT_BEGUN = {
     "timed_out": "was not started before the time for this node was up",
     "no_start": "the probe did not run",
 }
+# Begun, but nothing of it came: the node holds back what a lane says until there is enough of it (mawk does).
+_BEGUN = {
+    "gave_up": "had begun, and its answer never came",
+    "timed_out": "had begun, and its answer had not come when the time for this node was up",
+}
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -71,19 +76,24 @@ class SourceReply(msgspec.Struct, frozen=True):
         return tuple(one for one in self.sections if one.kind == kind)
 
 
-def source_reply(name: str, raw: wire.RawSource | None, ending: str, flooding: str = "") -> SourceReply:
+def source_reply(
+    name: str, raw: wire.RawSource | None, ending: str, flooding: str = "", *, begun: bool = False
+) -> SourceReply:
     """The reply of one source.
 
     Args:
-        raw: what came of it; None when the reply ended before it was begun.
+        raw: what came of it; None when the reply ended before anything did.
         ending: how the whole reply ended, as `Transcript.ending`.
         flooding: the source that was sending when the whole reply grew too big.
+        begun: the node said that it begins this source.
     """
     if raw is None:
         state = "timeout" if ending in _LATE else "cut"
-        return SourceReply(
-            name, state, rc=None, note=_NOT_BEGUN.get(ending, "the reply ended before this source began")
-        )
+        if begun:
+            note = _BEGUN.get(ending, "the reply ended before anything of this source came")
+        else:
+            note = _NOT_BEGUN.get(ending, "the reply ended before this source began")
+        return SourceReply(name, state, rc=None, note=note)
     found, stray = wire.sections(raw, MAX_SECTIONS + 1)
     duration_ms = None
     if raw.began_s is not None and raw.ended_s is not None and raw.ended_s >= raw.began_s:

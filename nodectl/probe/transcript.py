@@ -91,12 +91,14 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
     @cached_property
     def sources(self) -> dict[str, SourceReply]:
         """What came of every source that was asked, in the order of the script. Worked out at first use."""
-        raw = self._decoded.sources
+        raw, begun = self._decoded.sources, self._decoded.begun
         flooding = ""
         if self.ending == "too_big":
             open_ones = [one for one in raw.values() if not one.ended]
             flooding = max(open_ones, key=lambda one: one.size).name if open_ones else ""
-        return {name: source_reply(name, raw.get(name), self.ending, flooding) for name in self.asked}
+        return {
+            name: source_reply(name, raw.get(name), self.ending, flooding, begun=name in begun) for name in self.asked
+        }
 
     def source(self, name: str) -> SourceReply:
         """The reply of a source; state `missing` when it was not asked."""

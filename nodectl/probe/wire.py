@@ -31,6 +31,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 VERSION = 1
+_MAX_BEGUN = 1000
 CHUNK_BYTES = 2000
 
 _LANE_WORDS = frozenset((b"src", b"exit", b"stuck", b"skip", b"big", b"lane"))
@@ -57,9 +58,13 @@ class RawSource(msgspec.Struct):
 
 
 class Decoded(msgspec.Struct):
-    """A whole reply. `start` is empty when there was no start line."""
+    """A whole reply. `start` is empty when there was no start line.
+
+    `begun`: sources that the node said it begins, ahead of their lane's data, which may still be held up there.
+    """
 
     start: dict[str, str] = msgspec.field(default_factory=dict)
+    begun: set[str] = msgspec.field(default_factory=set)
     sources: dict[str, RawSource] = msgspec.field(default_factory=dict)
     done: bool = False
 
@@ -91,6 +96,8 @@ def _top_level(decoded: Decoded, text: bytes, mark: bytes) -> None:
             decoded.start = _pairs(rest)
         elif word == b"done":
             decoded.done = True
+        elif word == b"at" and len(words := rest.split()) == 3 and len(decoded.begun) < _MAX_BEGUN:
+            decoded.begun.add(words[1].decode("ascii", "replace"))
 
 
 def _pairs(text: bytes) -> dict[str, str]:

@@ -89,6 +89,24 @@ def test_every_state_survives() -> None:
     assert SAMPLE.source("nobody").state == "missing"
 
 
+@pytest.mark.parametrize(
+    ("ending", "state", "hung", "waiting"),
+    [
+        ("timed_out", "timeout", "had begun, and its answer had not come", "was not started before the time"),
+        ("gave_up", "timeout", "had begun, and its answer never came", "was not started: a source before it hung"),
+        ("eof", "cut", "before anything of this source came", "before this source began"),
+    ],
+)
+def test_a_source_that_began_is_not_said_to_wait_for_its_turn(ending: str, state: str, hung: str, waiting: str) -> None:
+    nonce = "00ff" * 8
+    mark = f"@{nonce} ".encode()
+    wire = mark + b"probe version=1 uid=0 epoch=1 uptime=1.00 lanes=1 sources=one,two\n" + mark + b"at 0 one 45\n"
+    sources = Transcript(node="n", nonce=nonce, wire=wire, ending=ending).sources
+    assert [one.state for one in sources.values()] == [state, state]
+    assert hung in sources["one"].note
+    assert waiting in sources["two"].note
+
+
 @given(_SOURCES, st.binary(max_size=100))
 def test_saved_and_read_again(
     tmp_path_factory: pytest.TempPathFactory, sources: dict[str, list[Section]], tail: bytes
