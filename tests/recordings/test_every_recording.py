@@ -232,7 +232,7 @@ def test_what_the_probe_picks_out_of_a_log_on_the_node_is_enough(
             continue
         log = tmp_path / "log"
         log.write_text(as_dmesg(read(path_of(shared, name))))
-        whole = kernel_log(log).sources
+        whole: Mapping[str, Any] = kernel_log(log).sources
         picked = {**whole, "kernel_log": run_source(load_sources()["kernel_log"], [], shell=["sh"])}
         found = []
         for sources in (whole, picked):
