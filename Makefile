@@ -23,7 +23,7 @@ lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 bench: $(VENV)/.dev
-	@$(VENV)/bin/python bench/run.py $(ARGS)
+	@$(VENV)/bin/python tests/bench/run.py $(ARGS)
 
 wheel: $(VENV)/.dev
 	@$(VENV)/bin/python -m pip -q wheel --no-deps -w dist .

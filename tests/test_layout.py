@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = sorted([*(ROOT / "nodectl").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")])
+OURS = sorted([*(ROOT / "nodectl").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
 
 
 def test_files_stay_short() -> None:

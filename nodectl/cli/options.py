@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DEFAULT_CONNECT_TIMEOUT_S = 10.0
 EXISTING_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -71,7 +72,7 @@ class NodeChoice(msgspec.Struct, frozen=True):
     host_key: str
     fanout: int
     deadline_s: float
-    connect_timeout_s: float
+    connect_timeout_s: float | None
     sample_s: int
     sudo: bool
 
@@ -109,7 +110,8 @@ _NODE_OPTIONS = (
     click.option("--fanout", type=click.IntRange(1, 512), default=64, show_default=True,
                  help="Nodes at the same time."),
     click.option("--deadline", type=Seconds(), default="75s", show_default=True, help="For one node, all in all."),
-    click.option("--connect-timeout", type=Seconds(), default="10s", show_default=True, help="To get in."),
+    click.option("--connect-timeout", type=Seconds(), default=None,
+                 help="To get in.  [default: ConnectTimeout of your ssh config, or 10s]"),
     click.option("--sample", type=Seconds(), default="1s", show_default=True,
                  help="Between the two readings of counters from which rates are made."),
     click.option("--sudo/--no-sudo", default=True, show_default=True,
@@ -130,7 +132,7 @@ def node_options(function: F) -> F:
         host_key: str,
         fanout: int,
         deadline: float,
-        connect_timeout: float,
+        connect_timeout: float | None,
         sample: float,
         sudo: bool,
         **rest: Any,

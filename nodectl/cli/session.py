@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 import click
 import msgspec
 
-from nodectl.cli.options import CheckChoice, NodeChoice
+from nodectl.cli.options import DEFAULT_CONNECT_TIMEOUT_S, CheckChoice, NodeChoice
 from nodectl.fleet.probing import ProbeOptions
 from nodectl.fleet.worker import PlanSpec
 from nodectl.inventory import load_hosts, select
+from nodectl.inventory.ssh_settings import SshSettings
 from nodectl.inventory.sshconfig import SshConfig
 from nodectl.model import Node
 from nodectl.transport import Transports, open_transports
@@ -58,21 +59,38 @@ def reach(choice: NodeChoice) -> Iterator[Reach]:
                 raise click.UsageError("--demo brings its own nodes: leave out --hosts")
             fleet = stack.enter_context(demo_fleet())
             nodes = select(fleet.nodes, choice.node) if choice.node else fleet.nodes
-            config = SshConfig(fleet.ssh_config)
+            config_file: Path | None = fleet.ssh_config
         else:
-            nodes, config = chosen_nodes(choice), SshConfig(choice.ssh_config)
+            nodes, config_file = chosen_nodes(choice), choice.ssh_config
+        config = SshConfig(config_file)
         transports = open_transports(
-            nodes, resolve=config.resolve, host_key_policy=choice.host_key, fanout=choice.fanout
+            nodes,
+            resolve=_resolver(config, choice),
+            ssh_config=config_file,
+            host_key_policy=choice.host_key,
+            fanout=choice.fanout,
         )
         stack.callback(transports.close)
         options = ProbeOptions(
             fanout=choice.fanout,
             deadline_s=choice.deadline_s,
-            connect_timeout_s=choice.connect_timeout_s,
+            connect_timeout_s=choice.connect_timeout_s or DEFAULT_CONNECT_TIMEOUT_S,
             sample_s=choice.sample_s,
             sudo=choice.sudo,
         )
         yield Reach(nodes, transports, options, config)
+
+
+def _resolver(config: SshConfig, choice: NodeChoice) -> Callable[[Node], SshSettings]:
+    """How a node is reached: the ssh config, but for a connect timeout that was said on the command line."""
+
+    def resolve(node: Node) -> SshSettings:
+        settings = config.resolve(node)
+        if choice.connect_timeout_s is None:
+            return settings
+        return msgspec.structs.replace(settings, connect_timeout_s=choice.connect_timeout_s)
+
+    return resolve
 
 
 def chosen_nodes(choice: NodeChoice) -> list[Node]:

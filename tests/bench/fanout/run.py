@@ -1,8 +1,8 @@
 """Fan-out: nodectl's transport against `ssh` under xargs, ClusterShell, pssh and Ansible, in one run, on real sshd.
 
-    python bench/fanout/run.py --hosts 50,200                  loopback
-    python bench/fanout/run.py --hosts 200 --rtt-ms 50         two network namespaces, 50 ms apart (root)
-    python bench/fanout/run.py --hosts 200 --workload probe    nodectl's whole probe instead of a 20 KB script
+    python tests/bench/fanout/run.py --hosts 50,200                  loopback
+    python tests/bench/fanout/run.py --hosts 200 --rtt-ms 50         two network namespaces, 50 ms apart (root)
+    python tests/bench/fanout/run.py --hosts 200 --workload probe    nodectl's whole probe instead of a 20 KB script
 
 All peers connect, verify the host key, log in with the same key, run the same script from stdin and collect its output,
 with the same key exchange. Servers and clients share this machine, so wall clock shows mostly what the servers leave;
