@@ -40,7 +40,7 @@ def test_a_branch_without_an_end_needs_no_clock() -> None:
 
 def test_the_branches_to_choose_from_are_named() -> None:
     (result,) = call(driver.branch_supported, {"driver.version": "535.161.08", "node.time_utc": ERROR})
-    assert result.expected == "a supported branch: R580, R590, R595, R615"
+    assert result.expected == "a supported branch: R580, R595, R615"
 
 
 def test_a_branch_that_is_not_in_the_table() -> None:
