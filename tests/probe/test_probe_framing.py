@@ -256,7 +256,7 @@ def test_too_much_of_one_source() -> None:
     found = write_transcript({"one": [Section("text", "a", "b"), big], "two": [Section("text", "c", "d")]}, nonce=NONCE)
     reply = _transcript(_read(found.wire)).source("one")
     assert reply.state == "too_big"
-    assert reply.sections == (Section("text", "a", "b"),)
+    assert reply.sections == (Section("text", "a", "b"), Section("cmd", "flood", rc=None))
     assert "4 MiB" in reply.note
     assert _transcript(_read(found.wire)).source("two").state == "ok"
 
