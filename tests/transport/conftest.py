@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
+from login_kit import Agent
 from sshd import SshFleet
-from transport_kit import settings_of
+from transport_kit import Opener, settings_of
 
 from nodectl.model import Node
 from nodectl.transport import SshSettings, Transports, open_transports
-
-Opener = Callable[..., Transports]
 
 
 @pytest.fixture
@@ -85,3 +85,18 @@ def _is_ours(child: psutil.Process) -> bool:
         return child.name() != "sshd"
     except psutil.Error:
         return False
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    if shutil.which("ssh-agent") is None:
+        pytest.skip("no ssh-agent on this machine: install openssh-client")
+    made = Agent(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def server(own_fleet: SshFleet) -> SshFleet:
+    own_fleet.add("gpu001")
+    return own_fleet.start()

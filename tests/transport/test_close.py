@@ -13,10 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Opener
 from fake_servers import black_hole, says, serving, silent
 from sshd import SshFleet
-from transport_kit import run
+from transport_kit import Opener, run
 
 from nodectl.model import Node, Unreachable
 from nodectl.transport import Request

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Opener
 from sshd import SshFleet, make_key
-from transport_kit import run
+from transport_kit import Opener, run
 
 from nodectl.model import Node, Unreachable
 from nodectl.transport.openssh import ssh_reason

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Opener
 from fake_servers import black_hole, closes, closes_first, says, serving, silent
 from sshd import SshFleet, make_key
-from transport_kit import run
+from transport_kit import Opener, run
 
 from nodectl.model import Node, Unreachable
 from nodectl.transport import Reply

@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from conftest import Opener
 from sshd import SshFleet, make_key
-from transport_kit import run, settings_of
+from transport_kit import Opener, run, settings_of
 
 from nodectl.model import Unreachable
 from nodectl.transport import Reply, SshSettings

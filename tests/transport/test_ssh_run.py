@@ -7,9 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Opener
 from sshd import SshFleet
-from transport_kit import Text, run
+from transport_kit import Opener, Text, run
 
 from nodectl.model import Unreachable
 from nodectl.transport import Request

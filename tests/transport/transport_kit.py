@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from nodectl.model import Node
 from nodectl.transport import Reply, Request, SshSettings, Transports
+
+Opener = Callable[..., Transports]
 
 
 class Text:
