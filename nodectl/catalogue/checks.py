@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nodectl.catalogue.combine import PythonRule
-from nodectl.catalogue.compile import compile_expression, compile_rule
+from nodectl.catalogue.compile import compile_expect, compile_expression, compile_rule
 from nodectl.catalogue.leaf import KnownFacts, Scope
 from nodectl.catalogue.model import Check, Fix, Param
 from nodectl.catalogue.operators import Expression
@@ -216,7 +216,7 @@ def _read_expect(
         place.say("`expect` is missing")
         return None
     if not isinstance(raw, dict) or "python" not in raw:
-        return compile_expression(place, raw, scope)
+        return compile_expect(place, raw, scope)
     rule = compile_rule(place, raw, scope)
     if rule is not None and rule_problem is not None:
         problem = rule_problem(rule.target)

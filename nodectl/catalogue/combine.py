@@ -58,6 +58,9 @@ class All:
     def expected(self, context: Context | None, named: bool = False) -> str:
         return _join([part.expected(context, named or self._named()) for part in self._parts], ", ")
 
+    def opposite(self, context: Context | None, named: bool = False) -> str:
+        return f"not ({self.expected(context, named=True)})"
+
     def run(self, context: Context) -> tuple[Truth, list[Verdict]]:
         """Parts are reported one by one, so that a table part keeps its rows apart."""
         found: list[tuple[Truth, list[Verdict]]] = []
@@ -102,6 +105,9 @@ class Any_:
         named = named or len(self._parts) > 1
         return _join([part.expected(context, named) for part in self._parts], " or ")
 
+    def opposite(self, context: Context | None, named: bool = False) -> str:
+        return f"not ({self.expected(context, named=True)})"
+
     def run(self, context: Context) -> tuple[Truth, list[Verdict]]:
         verdict = self.explain(context)
         return verdict.truth, [verdict]
@@ -124,7 +130,10 @@ class Not:
         return verdict._replace(truth=negation(verdict.truth), expected=self.expected(context, named))
 
     def expected(self, context: Context | None, named: bool = False) -> str:
-        return f"not ({self._part.expected(context, named=True)})"
+        return self._part.opposite(context, named)
+
+    def opposite(self, context: Context | None, named: bool = False) -> str:
+        return self._part.expected(context, named)
 
     def run(self, context: Context) -> tuple[Truth, list[Verdict]]:
         verdict = self.explain(context)
@@ -208,6 +217,9 @@ class Each:
         if spec.at_least is not None:
             return f"at least {spec.at_least.describe(context)} with {spec.that.expected(context, named=True)}"
         return f"each of {spec.rows.name}: {text}" if named else text
+
+    def opposite(self, context: Context | None, named: bool = False) -> str:
+        return f"not ({self.expected(context, named=True)})"
 
     def run(self, context: Context) -> tuple[Truth, list[Verdict]]:
         spec = self._spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nodectl.catalogue.combine import All, Any_, Each, EachSpec, Label, Not, PythonRule
@@ -15,6 +16,36 @@ from nodectl.suggest import did_you_mean
 
 _COMBINERS = ("all", "any", "not", "each", "python")
 _EACH_KEYS = ("each", "label", "where", "that", "allow_empty", "at_least", "if_absent")
+
+
+def compile_expect(place: Place, raw: Any, scope: Scope) -> Expression | None:
+    """Compile what a check expects; where it is all about one row, its texts need not name that row again and again."""
+    scope.the_row = _only_row(raw)
+    try:
+        return compile_expression(place, raw, scope)
+    finally:
+        scope.the_row = ""
+
+
+def _only_row(raw: Any) -> str:
+    """The row fact whose fields are all that an expectation is about; empty where there is none such."""
+    facts = set(_row_facts(raw))
+    return facts.pop() if len(facts) == 1 else ""
+
+
+def _row_facts(raw: Any) -> Iterator[str]:
+    """For each part of an expectation the fact whose field it is about, or an empty text."""
+    if not isinstance(raw, dict):
+        return
+    parts = raw.get("all", raw.get("any"))
+    if isinstance(parts, list):
+        for part in parts:
+            yield from _row_facts(part)
+    elif "not" in raw:
+        yield from _row_facts(raw["not"])
+    else:
+        fact = raw.get("fact")
+        yield fact if isinstance(fact, str) and "field" in raw else ""
 
 
 def compile_expression(place: Place, raw: Any, scope: Scope) -> Expression | None:

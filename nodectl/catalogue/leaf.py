@@ -27,12 +27,12 @@ from nodectl.catalogue.operators import (
     NotEmpty,
     Present,
     Within,
-    wording_for,
 )
 from nodectl.catalogue.problems import Place, check_keys, require_mapping, require_text
 from nodectl.catalogue.tables import Table
 from nodectl.catalogue.truth import FALSE, UNKNOWN, Truth
 from nodectl.catalogue.value_types import TYPES, UnreadableError
+from nodectl.catalogue.wording import wording_for
 from nodectl.strict_yaml import describe, number_of, quoted
 from nodectl.suggest import did_you_mean
 
@@ -53,7 +53,11 @@ class Declared(NamedTuple):
 
 
 class Scope:
-    """What names mean inside one check, and which of them were used."""
+    """What names mean inside one check, and which of them were used.
+
+    Attributes:
+        the_row: the row fact that all of an expectation is about, if there is one; then its fields go by their names.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Scope:
         self.used_facts: set[str] = set()
         self.used_params: set[str] = set()
         self.used_tables: dict[str, None] = {}
+        self.the_row = ""
         self.in_row = False
         self.row_fields: dict[str, FieldLike] | None = None
 
@@ -156,7 +161,9 @@ def compile_subject(place: Place, raw: dict[str, Any], scope: Scope) -> tuple[Op
         if spec is not None and spec.type not in ("row", "any"):
             place.at("field").say(f"{quoted(name)} is a {spec.type}, which has no fields" + _hint_each(spec))
             return None, Declared()
-        return FactOperand(name, field), _field_type(place.at("field"), field, fields_of(spec))
+        return FactOperand(name, field, is_the_row=name == scope.the_row), _field_type(
+            place.at("field"), field, fields_of(spec)
+        )
     if "field" in raw:
         field = require_text(place.at("field"), raw["field"])
         if not scope.in_row:

@@ -25,14 +25,16 @@ class Gone:
         absent: True: looked, and it is not there. False: it could not be told.
         reason: in words.
         truth: what an expectation on it comes to if the check does not say otherwise.
+        what: what it is that is gone, as a text about several things names it: a whole row, or a field of it.
     """
 
-    __slots__ = ("absent", "reason", "truth")
+    __slots__ = ("absent", "reason", "truth", "what")
 
-    def __init__(self, absent: bool, reason: str, truth: Truth = UNKNOWN) -> None:
+    def __init__(self, absent: bool, reason: str, truth: Truth = UNKNOWN, what: str = "") -> None:
         self.absent = absent
         self.reason = reason
         self.truth = truth
+        self.what = what
 
 
 class Context:
@@ -104,15 +106,19 @@ class ParamOperand:
 
 
 class FactOperand:
-    """A fact, or one field of a fact that is a single row."""
+    """A fact, or one field of a fact that is a single row.
 
-    __slots__ = ("_fact", "_field", "name")
+    Where a whole expectation is about one row (`is_the_row`) its field alone is name enough.
+    """
+
+    __slots__ = ("_fact", "_field", "_row_name", "name")
     is_reference = True
 
-    def __init__(self, fact: str, field: str = "") -> None:
+    def __init__(self, fact: str, field: str = "", *, is_the_row: bool = False) -> None:
         self._fact = fact
         self._field = tuple(field.split(".")) if field else ()
-        self.name = f"{fact} {field}" if field else fact
+        self._row_name = "" if is_the_row else fact
+        self.name = f"{self._row_name} {field}".strip()
 
     def get(self, context: Context) -> Any:
         fact = context.facts.get(self._fact)
@@ -121,10 +127,10 @@ class FactOperand:
         if fact.state is FactState.VALUE:
             value = fact.value
             if value is None:
-                return Gone(True, f"{self._fact}: {NOT_REPORTED}")
+                return Gone(True, f"{self._fact}: {NOT_REPORTED}", what=self._row_name)
             return value if not self._field else _field_of(value, self._field, self.name)
         why = fact.reason or ("not there" if fact.state is FactState.ABSENT else "could not be read")
-        return Gone(fact.state is FactState.ABSENT, f"{self._fact}: {why}")
+        return Gone(fact.state is FactState.ABSENT, f"{self._fact}: {why}", what=self._row_name)
 
     def describe(self, context: Context | None, value: Any = _MISSING, unit: str = "") -> str:
         return _named(self, context, value, unit)
@@ -175,7 +181,7 @@ def _field_of(row: Any, path: tuple[str, ...], name: str) -> Any:
             return Gone(False, f"{name}: {errors[step]}")
         value = value.get(step)
         if value is None:
-            return Gone(True, f"{name}: {NOT_REPORTED}")
+            return Gone(True, f"{name}: {NOT_REPORTED}", what=name)
     return value
 
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from operator import eq, ne
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from nodectl.catalogue.operands import Context, Gone, Literal, Operand
 from nodectl.catalogue.truth import FALSE, TRUE, UNKNOWN, Truth, Verdict
 from nodectl.catalogue.value_types import MAX_TEXT, TYPES, UnreadableError, ValueType, plain, show
+from nodectl.catalogue.wording import COMPARE_WORDS, MEMBER_WORDS, OPPOSITES, Wording, pattern_words
 
 
 class Expression(Protocol):
@@ -30,6 +31,10 @@ class Expression(Protocol):
 
     def expected(self, context: Context | None, named: bool = False) -> str: ...
 
+    def opposite(self, context: Context | None, named: bool = False) -> str:
+        """The expected text of its negation."""
+        ...
+
     def run(self, context: Context) -> tuple[Truth, list[Verdict]]:
         """The Truth, and what to report: one Verdict per subject that is not fine, or one for all when it is."""
         ...
@@ -38,34 +43,6 @@ class Expression(Protocol):
     def is_single(self) -> bool:
         """One leaf, whose name needs not be said beside its value."""
         ...
-
-
-class Wording(NamedTuple):
-    """How the values of a leaf are shown.
-
-    Attributes:
-        unit: after numbers.
-        yes, no: for booleans.
-    """
-
-    unit: str = ""
-    yes: str = "yes"
-    no: str = "no"
-
-    def show(self, value: Any) -> str:
-        if value is True:
-            return self.yes
-        if value is False:
-            return self.no
-        return show(value, self.unit)
-
-
-def wording_for(name: str, unit: str) -> Wording:
-    """`persistence_mode` is on or off, `remapped_rows_pending` yes or no."""
-    last = name.rpartition(".")[2].rpartition("_")[2]
-    if last in ("mode", "current", "enabled", "smt"):
-        return Wording(unit, "on", "off")
-    return Wording(unit)
 
 
 class _Leaf:
@@ -97,15 +74,22 @@ class _Leaf:
         else:
             actual = self._wording.show(raw)
         if named and actual:
-            actual = f"{self._subject.name} {actual}"
+            actual = f"{raw.what if raw.__class__ is Gone else self._subject.name} {actual}".lstrip()
         return Verdict(truth, expected, actual, reason)
 
     def expected(self, context: Context | None, named: bool = False) -> str:
         text = self._expected(context)
         return f"{self._subject.name} {text}" if named else text
 
+    def opposite(self, context: Context | None, named: bool = False) -> str:
+        text = self._opposite(context)
+        return f"{self._subject.name} {text}" if named else text
+
     def _expected(self, context: Context | None) -> str:
         raise NotImplementedError
+
+    def _opposite(self, context: Context | None) -> str:
+        return f"not {self._expected(context)}"
 
     def run(self, context: Context) -> tuple[Truth, list[Verdict]]:
         verdict = self.explain(context)
@@ -155,13 +139,21 @@ class Compare(_Leaf):
         return (TRUE if self._holds(value, other) else FALSE), raw, ""
 
     def _expected(self, context: Context | None) -> str:
+        return self._worded(context, COMPARE_WORDS[self._operator])
+
+    def _opposite(self, context: Context | None) -> str:
+        if self._operator == "is" and self._literal is not None:
+            return self._wording.show(not self._literal)
+        return self._worded(context, OPPOSITES[self._operator])
+
+    def _worded(self, context: Context | None, words: str) -> str:
         if isinstance(self._operand, Literal):
             text = self._wording.show(self._operand.value if self._operator != "is" else self._literal)
         else:
             text = self._operand.describe(context, unit=self._wording.unit)
-        if self._operator in ("eq", "is"):
-            return f"equal to {text}" if self._operand.is_reference else text
-        return f"{_COMPARE_WORDS[self._operator]} {text}"
+        if not words and self._operand.is_reference:
+            words = "equal to"
+        return f"{words} {text}".lstrip()
 
 
 def _comparison(operator: str, kind: ValueType) -> Callable[[Any, Any], bool]:
@@ -186,7 +178,6 @@ def _comparison(operator: str, kind: ValueType) -> Callable[[Any, Any], bool]:
     return lambda value, other: not less(other, value)
 
 
-_COMPARE_WORDS = {"ne": "not", "ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 COMPARE = ("is", "eq", "ne", "ge", "gt", "le", "lt")
 ORDERED = ("ge", "gt", "le", "lt")
 
@@ -238,12 +229,17 @@ class Members(_Leaf):
         return (TRUE if self._holds(value, members) else FALSE), raw, ""
 
     def _expected(self, context: Context | None) -> str:
-        words = _MEMBER_WORDS[self._operator]
+        return self._worded(context, MEMBER_WORDS[self._operator], "")
+
+    def _opposite(self, context: Context | None) -> str:
+        return self._worded(context, OPPOSITES[self._operator], "not ")
+
+    def _worded(self, context: Context | None, words: str, before_one: str) -> str:
         if not isinstance(self._operand, Literal):
             return f"{words} {self._operand.describe(context)}"
         value = self._operand.value
         if self._operator == "one_of" and isinstance(value, list) and len(value) == 1:
-            return show(value[0])
+            return f"{before_one}{show(value[0])}"
         return f"{words} {show(value)}"
 
 
@@ -256,14 +252,7 @@ _MEMBERSHIP: dict[str, Callable[[Any, frozenset[Any]], bool]] = {
     "subset_of": lambda value, members: members.issuperset(value),
 }
 
-_MEMBER_WORDS = {
-    "one_of": "one of",
-    "none_of": "none of",
-    "contains": "contains",
-    "contains_none": "none of",
-    "subset_of": "only",
-}
-MEMBERS = tuple(_MEMBER_WORDS)
+MEMBERS = tuple(_MEMBERSHIP)
 
 
 class Matches(_Leaf):
@@ -288,7 +277,7 @@ class Matches(_Leaf):
         return (TRUE if self._pattern.fullmatch(text) else FALSE), raw, ""
 
     def _expected(self, context: Context | None) -> str:
-        return f"matching {self._pattern.pattern}"
+        return pattern_words(self._pattern.pattern)
 
 
 class Present(_Leaf):
@@ -310,6 +299,9 @@ class Present(_Leaf):
 
     def _expected(self, context: Context | None) -> str:
         return "present" if self._wanted else "absent"
+
+    def _opposite(self, context: Context | None) -> str:
+        return "absent" if self._wanted else "present"
 
 
 class NotEmpty(_Leaf):
@@ -335,6 +327,9 @@ class NotEmpty(_Leaf):
 
     def _expected(self, context: Context | None) -> str:
         return "not empty" if self._wanted else "empty"
+
+    def _opposite(self, context: Context | None) -> str:
+        return "empty" if self._wanted else "not empty"
 
 
 class Within(_Leaf):

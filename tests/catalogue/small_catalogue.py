@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nodectl.catalogue.compile import compile_expression
+from nodectl.catalogue.compile import compile_expect, compile_expression
 from nodectl.catalogue.leaf import Scope
 from nodectl.catalogue.model import Param
 from nodectl.catalogue.operands import Context
@@ -113,14 +113,17 @@ def facts_of(**values: Any) -> dict[str, Fact]:
     return facts
 
 
-def compiled(raw: Any, *, params: dict[str, Param] | None = None, known_facts: Any = known) -> Expression:
-    """Compile one expectation in which every declared fact may be used."""
+def compiled(
+    raw: Any, *, params: dict[str, Param] | None = None, known_facts: Any = known, whole: bool = False
+) -> Expression:
+    """Compile one expectation in which every declared fact may be used; `whole`: as the `expect` of a check."""
     if isinstance(raw, str):
         (doc,) = parse_documents(raw, "test.yaml")
         raw = doc.value
     problems: list[str] = []
     scope = Scope(facts=tuple(FACTS), params=params or {}, tables={"models": models_table()}, known_facts=known_facts)
-    expression = compile_expression(Place(Doc(raw, "test.yaml", 1, None), "", problems), raw, scope)
+    compile_one = compile_expect if whole else compile_expression
+    expression = compile_one(Place(Doc(raw, "test.yaml", 1, None), "", problems), raw, scope)
     assert expression is not None and not problems, problems
     return expression
 

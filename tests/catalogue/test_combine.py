@@ -181,8 +181,35 @@ def test_any_says_every_way_it_could_have_been_fine() -> None:
 
 def test_not() -> None:
     truth, (verdict,) = run("{not: {fact: os.id, eq: rhel}}", os__id="rhel")
-    assert (truth, verdict.expected, verdict.actual) == (FALSE, "not (os.id rhel)", "rhel")
+    assert (truth, verdict.expected, verdict.actual) == (FALSE, "not rhel", "rhel")
     assert run("{not: {fact: os.id, eq: rhel}}", os__id="sles")[0] is TRUE
+
+
+ROW = "{fact: 'service[x]', field: "
+
+
+def test_a_check_of_one_row_names_its_fields_only() -> None:
+    expectation = (
+        f"{{all: [{ROW}active_state, eq: active}}, {{any: [{ROW}restarts, le: 3}}, {ROW}restarts, eq: 9}}]}}]}}"
+    )
+    expression = compiled(expectation, whole=True)
+    row = {"active_state": "failed", "restarts": 5}
+    _, (state, restarts) = expression.run(context(facts_of(**{"service[x]": row})))
+    assert (state.expected, state.actual) == ("active_state active", "active_state failed")
+    assert (restarts.expected, restarts.actual) == ("restarts at most 3 or restarts 9", "restarts 5")
+    # Where its text does not say which row, the reason does.
+    verdict = expression.explain(context(facts_of(**{"service[x]": None})))
+    assert (verdict.truth, verdict.actual, verdict.reason) == (UNKNOWN, "absent", "service[x]: not there")
+    part = expression.explain(context(facts_of(**{"service[x]": {"active_state": "active", "restarts": None}})))
+    assert (part.actual, part.truth) == ("restarts absent", UNKNOWN)
+
+
+def test_a_check_of_several_facts_names_them_whole() -> None:
+    expectation = f"{{all: [{ROW}active_state, eq: active}}, {{fact: os.id, eq: rhel}}]}}"
+    verdict = compiled(expectation, whole=True).explain(context(facts_of(**{"service[x]": {"active_state": "dead"}})))
+    assert (verdict.expected, verdict.actual) == ("service[x] active_state active", "service[x] active_state dead")
+    gone = compiled(expectation, whole=True).explain(context(facts_of(**{"service[x]": None}, os__id="rhel")))
+    assert (gone.expected, gone.actual) == ("service[x] active_state active", "service[x] absent")
 
 
 def test_tables_inside_all_keep_their_rows_apart() -> None:

@@ -42,7 +42,7 @@ CASES: list[tuple[str, dict[str, Any], Truth, str, str]] = [
     ("{fact: gpu.models, contains_none: [A100]}", {"gpu__models": []}, TRUE, "none of A100", "none"),
     ("{fact: gpu.models, subset_of: [H100, H200]}", {"gpu__models": ["H200"]}, TRUE, "only H100, H200", "H200"),
     ("{fact: gpu.models, subset_of: [H100]}", {"gpu__models": ["H200"]}, FALSE, "only H100", "H200"),
-    ("{fact: os.id, matches: 'rh.*'}", {"os__id": "rhel"}, TRUE, "matching rh.*", "rhel"),
+    ("{fact: os.id, matches: 'rh.*'}", {"os__id": "rhel"}, TRUE, "beginning with rh", "rhel"),
     ("{fact: os.id, matches: 'rh'}", {"os__id": "rhel"}, FALSE, "matching rh", "rhel"),
     ("{fact: os.id, present: true}", {"os__id": "rhel"}, TRUE, "present", "rhel"),
     ("{fact: os.id, present: true}", {"os__id": None}, FALSE, "present", "absent"),
@@ -67,6 +67,66 @@ def test_compares(expectation: str, facts: dict[str, Any], truth: Truth, expecte
     verdict = leaf.explain(context(facts_of(**facts)))
     assert (verdict.truth, verdict.expected, verdict.actual) == (truth, expected, actual)
     assert leaf.test(context(facts_of(**facts))) is truth
+
+
+# pattern, in words
+PATTERNS = [
+    ("Vulnerable.*", "beginning with Vulnerable"),
+    (".*-generic", "ending with -generic"),
+    (".*lost.*", "containing lost"),
+    (r"15b3:\.x.*", "beginning with 15b3:.x"),
+    ("rhel", "matching rhel"),
+    ("rh.l.*", "matching rh.l.*"),
+    (r"\d+.*", r"matching \d+.*"),
+    ("(.*,)?pt(,.*)?", "matching (.*,)?pt(,.*)?"),
+    ("a|b.*", "matching a|b.*"),
+    ("ab?.*", "matching ab?.*"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "words"), PATTERNS)
+def test_a_plain_pattern_is_said_in_words(pattern: str, words: str) -> None:
+    assert compiled({"fact": "os.id", "matches": pattern}).expected(None) == words
+    assert compiled({"not": {"fact": "os.id", "matches": pattern}}).expected(None) == f"not {words}"
+
+
+# expectation, the words of its negation
+OPPOSITES = [
+    ("{fact: virt.is_vm, is: true}", "no"),
+    ("{fact: virt.is_vm, is: {fact: expect.gpus}}", "not expect.gpus"),
+    ("{fact: gpu.count, eq: 8}", "not 8"),
+    ("{fact: gpu.count, ne: 8}", "8"),
+    ("{fact: gpu.count, eq: {fact: expect.gpus}}", "not expect.gpus"),
+    ("{fact: gpu.count, ne: {fact: expect.gpus}}", "equal to expect.gpus"),
+    ("{fact: gpu.count, ge: 4}", "less than 4"),
+    ("{fact: gpu.count, gt: 4}", "at most 4"),
+    ("{fact: gpu.count, le: 4}", "more than 4"),
+    ("{fact: gpu.count, lt: 4}", "at least 4"),
+    ("{fact: os.id, one_of: [rhel, sles]}", "none of rhel, sles"),
+    ("{fact: os.id, one_of: [rhel]}", "not rhel"),
+    ("{fact: os.id, none_of: [rhel, sles]}", "one of rhel, sles"),
+    ("{fact: gpu.models, contains: [H100]}", "not containing H100"),
+    ("{fact: gpu.models, contains_none: [A100, H100]}", "any of A100, H100"),
+    ("{fact: gpu.models, subset_of: [H100]}", "not only H100"),
+    ("{fact: os.id, present: true}", "absent"),
+    ("{fact: os.id, present: false}", "present"),
+    ("{fact: os.id, not_empty: true}", "empty"),
+    ("{fact: os.id, not_empty: false}", "not empty"),
+    ("{fact: load.one, within: {value: 10, tolerance: 1}}", "not 10 ± 1"),
+    ("{any: [{fact: os.id, eq: rhel}, {fact: gpu.count, ge: 1}]}", "not (os.id rhel or gpu.count at least 1)"),
+    ("{all: [{fact: os.id, eq: rhel}, {fact: gpu.count, ge: 1}]}", "not (os.id rhel, gpu.count at least 1)"),
+]
+
+
+@pytest.mark.parametrize(("expectation", "words"), OPPOSITES)
+def test_a_negation_is_said_in_plain_words(expectation: str, words: str) -> None:
+    plain, negated, twice = (compiled(one.format(expectation)) for one in ("{}", "{{not: {}}}", "{{not: {{not: {}}}}}"))
+    assert negated.expected(None) == words
+    assert twice.expected(None) == plain.expected(None)
+    assert twice.expected(None, named=True) == plain.expected(None, named=True)
+    if not words.startswith("not ("):
+        name = plain.expected(None, named=True).removesuffix(plain.expected(None))
+        assert negated.expected(None, named=True) == f"{name}{words}"
 
 
 UNREADABLE: list[tuple[str, dict[str, Any], str]] = [
