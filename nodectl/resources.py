@@ -19,6 +19,4 @@ def data_dir(name: str) -> Path:
     for folder in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(
-        f"no {name}/ folder belongs to this nodectl: install it again"
-    )
+    raise FileNotFoundError(f"no {name}/ folder belongs to this nodectl: install it again")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sshd import find_sshd
 
-PROGRAM = Path(__file__).resolve().parents[2] / "bench" / "fanout" / "run.py"
+PROGRAM = Path(__file__).resolve().parents[1] / "bench" / "fanout" / "run.py"
 
 
 @pytest.mark.parametrize("workload", ["script", "probe"])
