@@ -118,7 +118,8 @@ def _devices() -> list[_Row]:
         ("nvrm", "fatal", "requiring os reboot", r"NVRM: .*requiring os reboot to recover"),
         ("nvrm", "error", "NVRM", rf"NVRM: GPU {_PCI}: (?:RmInitAdapter|rm_init_adapter) failed"),
         ("nvrm", "error", "NVRM", rf"NVRM: .*?(?:{_PCI}.*)?(?:{nvrm})"),
-        ("nvrm", "error", "NVRM: API mismatch", r"NVRM: API mismatch"),
+        # No fault of the GPU: a program brought libraries of another version, on the host or in a container.
+        ("nvrm", "warning", "NVRM: API mismatch", r"NVRM: API mismatch"),
         ("nvrm", "error", "nvidia-nvlink", r"nvidia-nvlink: .*(?:[Ff]ail|[Ee]rror)"),
     ]
 
