@@ -43,7 +43,7 @@ FACTS: tuple[FactSpec, ...] = (
             Field("process", "str", "", "first process that the log names"),
             Field("processes_count", "int", "", "different processes that it names"),
             Field("repeated_unit", "str", "", "GPC and TPC that more than one incident hit"),
-            Field("link", "int", "", "NVLink"),
+            Field("links", "list", "", "numbers of the NVLinks that the lines name; none where they name none"),
             Field("fatal", "bool", "", "the line says fatal (true) or non-fatal (false)"),
             Field("previous_xid", "int", "", "Xid that the driver says caused this one"),
             Field("recovery_action_code", "int", "", "Xid 154: the newest recovery action (0 none, 1 GPU reset, ...)"),

@@ -35,6 +35,7 @@ INCIDENT_GAP_S = 60.0
 _DAY_S = 86400.0
 # 16 GPUs with every Xid there is; a node that sends more is not telling the truth.
 MAX_ROWS = 4000
+MAX_LINKS = 100
 
 
 @functools.lru_cache(maxsize=1024)
@@ -97,7 +98,7 @@ class Spans:
 class _Group:
     """Lines of one (GPU, Xid) before or after the last reset."""
 
-    __slots__ = ("action", "fatal", "link", "message", "previous", "processes", "spans", "units")
+    __slots__ = ("action", "fatal", "links", "message", "previous", "processes", "spans", "units")
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -106,7 +107,7 @@ class _Group:
         self.action: tuple[int, str] | None = None
         self.previous: int | None = None
         self.fatal: bool | None = None
-        self.link: int | None = None
+        self.links: set[int] = set()
         self.units: dict[str, Spans] = {}
 
     def add(self, line: LogLine, rest: str) -> None:
@@ -119,8 +120,8 @@ class _Group:
             self.previous = int(match[1])
         if match := _FATALITY.search(rest):
             self.fatal = bool(self.fatal) or match[1].lower() == "fatal"
-        if self.link is None and (match := _LINK.search(rest)):
-            self.link = int(match[1])
+        if len(self.links) < MAX_LINKS and (match := _LINK.search(rest)):
+            self.links.add(int(match[1]))
         if (match := _UNIT.search(rest)) and (len(self.units) < 500 or match[0] in self.units):
             self.units.setdefault(f"GPC {match[1]}, TPC {match[2]}", Spans()).add(line)
 
@@ -191,7 +192,7 @@ def _xid_row(device: str, xid: int, before_reset: bool, group: _Group) -> dict[s
         "process": group.processes[0] if group.processes else None,
         "processes_count": len(group.processes),
         "repeated_unit": group.repeated_unit(),
-        "link": group.link,
+        "links": sorted(group.links) or None,
         "fatal": group.fatal,
         "previous_xid": group.previous,
         "recovery_action_code": code,

@@ -72,6 +72,12 @@ def test_each_node_tells_only_its_own_story(live: tuple[Finished, Path], node: s
     assert _serious(live[0].report)[node] <= STORIES[node] | ECHOES
 
 
+def test_every_link_of_a_fault_is_named(live: tuple[Finished, Path]) -> None:
+    found = {result["check"]: result["actual"] for result in live[0].report["results"] if result["node"] == "gpu-08"}
+    assert found["xid.hardware_fault"].endswith(", links 8, 9")
+    assert found["sxid.fatal"].endswith(", links 36, 37")
+
+
 def test_the_gpus_beside_a_lost_one_are_judged_as_themselves(live: tuple[Finished, Path]) -> None:
     """They keep their numbers, as nvidia-smi nvlink and topo have them, and nothing about them is unknown."""
     (node,) = [node for node in live[0].report["nodes"] if node["name"] == "gpu-04"]

@@ -263,7 +263,7 @@ _ROWS = st.fixed_dictionaries(
         "recovery_action_code": st.none() | st.integers(0, 9),
         "recovery_action_text": st.none() | st.text(max_size=9),
         "previous_xid": st.none() | st.integers(1, 200),
-        "link": st.none() | st.integers(0, 99),
+        "links": st.none() | st.lists(st.integers(0, 99)),
         "process": st.none() | st.text(max_size=9),
     },
 )
@@ -327,6 +327,7 @@ def test_links_of_one_switch_and_sxid_are_told_together() -> None:
     facts = view(sxid__events=rows, kernel__log_complete=True)
     result = one(kernel_log.sxids(facts, {"classes": ["fatal", "always_fatal"]}, TABLES))
     assert (result.subject, result.actual) == ("NVSwitch 0000:05:00.0 SXid 20034", "2 lines, links 62, 63")
+    assert "reset all GPUs and NVSwitches together, or reboot" in result.reason
     assert one(kernel_log.sxids(facts, {"classes": ["notable"]}, TABLES)).outcome is Outcome.PASS
 
 

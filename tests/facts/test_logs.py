@@ -166,7 +166,7 @@ def test_recording_of_many_kinds_of_xid(shared: Path) -> None:
     rows = {row["xid"]: row for row in recorded(shared, "journal", "nvsentinel-xid-lines.txt")["xid.events"]}
     assert sorted(rows) == [8, 13, 32, 46, 69, 74, 145, 149, 154, 999]
     assert rows[999]["gpu_pci_bus_id"] == "0000:66:00.0"
-    assert (rows[149]["fatal"], rows[149]["link"]) == (True, 9)
+    assert (rows[149]["fatal"], rows[149]["links"]) == (True, [9])
 
 
 def test_recording_of_a_boot_shows_only_the_slots_with_little_power(shared: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodectl.facts.logs_gpu import Resets, Spans, pci_bus_id, sxid_events, xid_events
+from nodectl.facts.logs_gpu import MAX_LINKS, Resets, Spans, pci_bus_id, sxid_events, xid_events
 from nodectl.facts.logs_lines import Clock, LogLine, read_lines
 
 CLOCK = Clock(boot_s=1_700_000_000.0)
@@ -68,11 +68,21 @@ def test_what_the_driver_adds_to_some_xids() -> None:
     (row,) = xids("NVRM: Xid (PCI:0000:dc:00): 45, pid=1, name=python3, Ch 00000001 caused by previous Xid 149")
     assert row["previous_xid"] == 149
     (row,) = xids("NVRM: Xid (PCI:0018:01:00): 149, NETIR_LINK_EVT  Fatal   XC0 i0 Link 09 (0x025525c6 0x00000000)")
-    assert (row["fatal"], row["link"]) == (True, 9)
+    assert (row["fatal"], row["links"]) == (True, [9])
     (row,) = xids("NVRM: Xid (PCI:0000:00:08.0): 145, RLW_REMAP Nonfatal XC1 i0 Link 10")
-    assert (row["fatal"], row["link"]) == (False, 10)
+    assert (row["fatal"], row["links"]) == (False, [10])
     (row,) = xids("NVRM: Xid (PCI:0003:00:00): 74, NVLink: fatal error detected on link 14(0x0, 0x0, 0x10000)")
-    assert (row["fatal"], row["link"]) == (True, 14)
+    assert (row["fatal"], row["links"]) == (True, [14])
+
+
+def test_every_link_that_an_xid_names_is_kept() -> None:
+    head = "NVRM: Xid (PCI:0000:d1:00): 74, pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link"
+    (row,) = xids("\n".join(f"{head} {link}(0x0, 0x0)" for link in (9, 8, 9)))
+    assert (row["count"], row["links"]) == (3, [8, 9])
+    (row,) = xids("NVRM: Xid (PCI:0000:d1:00): 79, pid=1, GPU has fallen off the bus.")
+    assert row["links"] is None
+    (row,) = xids("\n".join(f"{head} {link}(0x0)" for link in range(3000)))
+    assert (row["count"], len(row["links"])) == (3000, MAX_LINKS)
 
 
 def test_xid_154_keeps_the_newest_advice() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nodectl.engine.rules import FactView, RowResult
-from nodectl.engine.rules.log_text import UNREADABLE, incomplete, when
+from nodectl.engine.rules.log_text import UNREADABLE, incomplete, links_in_words, when
 from nodectl.model import Outcome
 
 Row = Mapping[str, Any]
@@ -40,20 +40,18 @@ def _sxid_class(row: Row, tables: Mapping[str, Any]) -> str:
 
 
 def _sxid_result(device: str, sxid: int, rows: Sequence[Row], tables: Mapping[str, Any]) -> RowResult:
-    links = sorted({row["link"] for row in rows if row.get("link") is not None})
     entry = tables["sxid"].get(sxid)
     action = tables["sxid_classes"].get(_sxid_class(rows[0], tables))
     name = entry["name"] if entry else "not in the documented list"
     lines = sum(row["count"] for row in rows)
-    parts = [f"{lines} lines" if lines > 1 else "1 line", when(_span(rows))]
-    if links:
-        parts.append(("link " if len(links) == 1 else "links ") + ", ".join(map(str, links)))
+    links = links_in_words(row["link"] for row in rows if row.get("link") is not None)
+    parts = [f"{lines} lines" if lines > 1 else "1 line", when(_span(rows)), links]
     return RowResult(
         Outcome.FAIL,
         subject=f"NVSwitch {device} SXid {sxid}",
         expected=f"no SXid {sxid}",
         actual=", ".join(part for part in parts if part),
-        reason=f"{name[:1].upper()}{name[1:]}." + (f" NVIDIA: {action['do']}." if action else ""),
+        reason=f"{name[:1].upper()}{name[1:]}." + (f" {action['do']}." if action else ""),
     )
 
 

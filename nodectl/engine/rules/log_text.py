@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
@@ -41,6 +41,12 @@ def when(row: Mapping[str, Any]) -> str:
         return f"{first} UTC"
     same_day = last[:10] == first[:10]
     return f"{first} to {last[11:] if same_day else last} UTC"
+
+
+def links_in_words(links: Iterable[int]) -> str:
+    """`link 8`, or `links 8, 9`; empty for none."""
+    numbers = sorted(set(links))
+    return f"link{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}" if numbers else ""
 
 
 def _minute(seconds: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from nodectl.engine.rules import FactView, RowResult
-from nodectl.engine.rules.log_text import DETAIL_OF, UNREADABLE, incomplete, quietly, when
+from nodectl.engine.rules.log_text import DETAIL_OF, UNREADABLE, incomplete, links_in_words, quietly, when
 from nodectl.model import FactState, Outcome
 
 Row = Mapping[str, Any]
@@ -188,8 +188,7 @@ def _actual(row: Row) -> str:
     if (row.get("incidents_24h") or 0) > 1:
         parts.append(f"{row['incidents_24h']} incidents within 24 h")
     parts.append(when(row))
-    if row.get("link") is not None:
-        parts.append(f"link {row['link']}")
+    parts.append(links_in_words(row.get("links") or ()))
     if row.get("process"):
         others = (row.get("processes_count") or 1) - 1
         parts.append(f"process {row['process']}" + (f" and {others} more" if others else ""))
