@@ -1,4 +1,4 @@
-"""The rules about Xids, SXids, kernel-log faults and host settings: what is told, how, and when silence proves nothing.
+"""The rules about Xids, SXids and kernel-log faults: what is told, how, and when silence proves nothing.
 
 What each shipped check says of whole cases is in tests/checks; here are the rules themselves.
 """
@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodectl.engine import catalogue_for_run
-from nodectl.engine.rules import CannotTellError, FactView, RowResult, host, kernel_log, xid
+from nodectl.engine.rules import CannotTellError, FactView, RowResult, kernel_log, xid
 from nodectl.engine.rules.log_text import when
-from nodectl.model import Fact, Outcome, absent, error, present
+from nodectl.model import Fact, Outcome, error, present
 
 TABLES = catalogue_for_run.load().tables
 H200 = {"name": "NVIDIA H200", "architecture": "Hopper", "recovery_action": "None"}
@@ -214,10 +214,26 @@ def test_the_drivers_recovery_action_settles_what_it_is_linked_to(
 
 def test_xid_154_has_the_last_word() -> None:
     advice = event(154, recovery_action_code=2, recovery_action_text="Node Reboot Required")
-    gpus = [{**GPUS[0], "recovery_action": "Reboot"}]
+    gpus = [{**GPUS[0], "recovery_action": None}]
     assert "The driver says: Node Reboot Required." in one(judge(node(event(119), advice, gpus=gpus), "fault")).reason
     result = one(xid.recovery(node(event(119), advice, gpus=gpus), {}, TABLES))
     assert (result.outcome, result.subject, result.reason) == (Outcome.FAIL, "GPU 0", "The driver asks: reboot OS.")
+
+
+def test_an_action_that_nvidia_smi_shows_is_left_to_its_own_check() -> None:
+    advice = event(154, recovery_action_code=1, recovery_action_text="GPU Reset Required")
+    shown = [{**GPUS[0], "recovery_action": "Reset"}, GPUS[1]]
+    result = one(xid.recovery(node(advice, gpus=shown), {}, TABLES))
+    assert (result.outcome, result.subject) == (Outcome.NOT_APPLICABLE, "GPU 0")
+    assert "gpu.recovery_action" in result.reason
+    # A log that was cut may have said it of a GPU that is not listed.
+    assert one(xid.recovery(node(advice, gpus=shown, complete=False), {}, TABLES)).outcome is Outcome.UNKNOWN
+    lost = event(154, "0000:91:00.0", recovery_action_code=2, recovery_action_text="Node Reboot Required")
+    assert one(xid.recovery(node(advice, lost, gpus=shown), {}, TABLES)).subject == "GPU 0000:91:00.0"
+    unread = {**GPUS[0], "recovery_action": None, "_errors": {"recovery_action": "[Unknown Error]"}}
+    assert one(xid.recovery(node(advice, gpus=[unread]), {}, TABLES)).outcome is Outcome.FAIL
+    hung = error("gpu.devices", "nvidia-smi did not end")
+    assert one(xid.recovery(node(advice, gpus=hung), {}, TABLES)).outcome is Outcome.FAIL
 
 
 def test_a_recovery_action_without_time_or_text_is_still_said() -> None:
@@ -345,47 +361,3 @@ def test_links_of_one_switch_and_sxid_are_told_together() -> None:
 )
 def test_times_in_words(first: Any, last: Any, text: str) -> None:
     assert when({"first_s": first, "last_s": last}) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "outcome"), [("4096 87380 16777216", Outcome.PASS), ("4096\t87380\t16777215", Outcome.FAIL)]
-)
-def test_the_third_number_of_a_tcp_buffer_counts(text: str, outcome: Outcome) -> None:
-    facts = view(**{"sysctl[net__ipv4__tcp_rmem]": text})
-    params = {"key": "net.ipv4.tcp_rmem", "min_bytes": 16777216}
-    assert one(host.tcp_buffer_max(facts, params, TABLES)).outcome is outcome
-
-
-@pytest.mark.parametrize("text", ["", "1 2", "1 2 3 4", "a b c", "-1 -2 -3"])
-def test_a_tcp_buffer_that_is_not_three_numbers_cannot_be_told(text: str) -> None:
-    facts = view(**{"sysctl[net__ipv4__tcp_rmem]": text})
-    with pytest.raises(CannotTellError, match="3 numbers"):
-        host.tcp_buffer_max(facts, {"key": "net.ipv4.tcp_rmem", "min_bytes": 1}, TABLES)
-
-
-@pytest.mark.parametrize(("low", "high", "outcome"), [(1, 28000, Outcome.PASS), (1, 27999, Outcome.FAIL)])
-def test_the_width_of_a_port_range_counts_both_ends(low: int, high: int, outcome: Outcome) -> None:
-    facts = view(**{"sysctl[net__ipv4__ip_local_port_range]": f"{low}\t{high}"})
-    assert one(host.port_range_width(facts, {"min_ports": 28000}, TABLES)).outcome is outcome
-
-
-@pytest.mark.parametrize(
-    ("size", "total", "outcome"),
-    [
-        (1031700, 2063401, Outcome.PASS),
-        (64, 2063401, Outcome.FAIL),
-        (500, 1024, Outcome.FAIL),
-        (511, 1023, Outcome.PASS),
-    ],
-)
-def test_shared_memory_at_its_default_of_half_the_memory_passes(size: int, total: int, outcome: Outcome) -> None:
-    facts = view(**{"mount[/dev/shm]": {"size_mib": size}, "mem__total_mib": total})
-    assert one(host.shared_memory(facts, {"min_pct": 50}, TABLES)).outcome is outcome
-
-
-def test_shared_memory_that_is_not_there_is_too_small_and_one_that_cannot_be_read_is_unknown() -> None:
-    missing = view(**{"mount[/dev/shm]": absent("mount[/dev/shm]", "not mounted"), "mem__total_mib": 1024})
-    assert one(host.shared_memory(missing, {"min_pct": 50}, TABLES)).outcome is Outcome.FAIL
-    unread = view(**{"mount[/dev/shm]": {"size_mib": None}, "mem__total_mib": 1024})
-    with pytest.raises(CannotTellError, match="size_mib"):
-        host.shared_memory(unread, {"min_pct": 50}, TABLES)

@@ -81,10 +81,14 @@ def events(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]
 
 
 def recovery(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]) -> list[RowResult]:
-    """What the newest Xid 154 of each GPU advised, unless the driver shows now that nothing is left to do."""
+    """What the newest Xid 154 of each GPU advised, where nvidia-smi does not show what the driver asks for now.
+
+    Where it does and something is asked, that is gpu.recovery_action's to tell; where nothing is, the Xid is history.
+    """
     rows: Sequence[Row] = facts.rows("xid.events")
     gpus = _gpus(facts)
     results: list[RowResult] = []
+    shown: list[RowResult] = []
     history: list[str] = []
     for row in rows:
         if row["xid"] != _RECOVERY_XID or row.get("recovery_action_code") in (0, None):
@@ -93,6 +97,10 @@ def recovery(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, An
         said = str(row.get("recovery_action_text") or f"action {row['recovery_action_code']}")
         if row.get("before_reset") or gpus.action(device) == _NOTHING_TO_DO:
             history.append(f"{gpus.label(device)}: {said}")
+            continue
+        if gpus.action(device):
+            reason = f"{gpus.label(device)}: nvidia-smi shows what the driver asks for: see gpu.recovery_action"
+            shown.append(RowResult(Outcome.NOT_APPLICABLE, subject=gpus.label(device), reason=reason))
             continue
         action, at = tables["recovery_actions"].get(row["recovery_action_code"]), when(row)
         results.append(
@@ -104,7 +112,9 @@ def recovery(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, An
                 reason=f"The driver asks: {action['do']}." if action else "The driver asks for it in Xid 154.",
             )
         )
-    return results or [_nothing(facts, history, gpus, "no recovery action asked for")]
+    if results or (shown and not incomplete(facts)):
+        return results or shown
+    return [_nothing(facts, history, gpus, "no recovery action asked for")]
 
 
 def _gpus(facts: FactView) -> _Gpus:
