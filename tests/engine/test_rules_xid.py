@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nodectl.engine import catalogue_for_run
 from nodectl.engine.rules import CannotTellError, FactView, RowResult, kernel_log, xid
 from nodectl.engine.rules.log_text import when
-from nodectl.model import Fact, Outcome, error, present
+from nodectl.model import Fact, Outcome, absent, error, present
 
 TABLES = catalogue_for_run.load().tables
 H200 = {"name": "NVIDIA H200", "architecture": "Hopper", "recovery_action": "None"}
