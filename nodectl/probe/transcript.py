@@ -43,7 +43,8 @@ class Transcript(msgspec.Struct, kw_only=True, dict=True):
         reason: why the reply is not whole or not there, for a person.
         wanted: the sources that were asked for; empty means those that the node's start line names.
         note: what the node printed before the probe (a message of the day, a noisy profile).
-        declared: what the inventory said that the node should be (`profile`, `groups`, `labels`, `expect`).
+        declared: what the inventory said that the node should be (`profile`, `groups`, `labels`, `expect`), and
+            where (`origin`).
         wire: the reply as it came, from its start line on, capped.
     """
 
@@ -216,7 +217,13 @@ _META = (
 
 def _declared(node: Node) -> dict[str, Any]:
     """What a later judgement may ask of the inventory; nothing of how the node is reached."""
-    return {"profile": node.profile, "groups": list(node.groups), "labels": node.labels, "expect": node.expect}
+    return {
+        "profile": node.profile,
+        "groups": list(node.groups),
+        "labels": node.labels,
+        "expect": node.expect,
+        "origin": node.origin,
+    }
 
 
 def write_transcript(
