@@ -18,6 +18,7 @@ B200 = {"name": "NVIDIA B200", "pci_id": "10de:2901", "architecture": "Blackwell
 GB200 = {"name": "NVIDIA GB200", "pci_id": "10de:2941", "architecture": "Blackwell", "mig_current": False}
 H800 = {"name": "NVIDIA H800", "pci_id": "10de:2324", "architecture": "Hopper", "mig_current": False}
 L40S = {"name": "NVIDIA L40S", "pci_id": "10de:26b9", "architecture": "Ada Lovelace"}
+DISABLED = "driver.param[NvLinkDisable]"
 SWITCHES = [{"pci_bus_id": "0000:05:00.0", "pci_id": "10de:22a3"}]
 
 
@@ -29,7 +30,7 @@ def links(gpu: int, active: int, inactive: int = 0, **fields: Any) -> list[dict[
 
 
 def node(links_: Any, *devices: Mapping[str, Any], vm: Any = False) -> dict[str, Any]:
-    return {"nvlink.links": links_, "gpu.devices": gpus(*devices), "virt.is_vm": vm}
+    return {"nvlink.links": links_, "gpu.devices": gpus(*devices), "virt.is_vm": vm, DISABLED: "0"}
 
 
 @pytest.mark.parametrize(("active", "outcome"), [(18, PASS), (17, FAIL), (0, FAIL)])
@@ -76,6 +77,28 @@ def test_one_gpu_in_a_vm_has_its_links_off() -> None:
     assert worst(nvlink.link_count, node(links(0, 18), H200, H200, vm=True)) is FAIL
 
 
+@pytest.mark.parametrize("links_", [ERROR, [], links(0, 0, 18) + links(1, 0, 18), links(0, 17, 1) + links(1, 18)])
+@pytest.mark.parametrize(
+    ("parameter", "is_off"), [("1", True), (1, True), ("0", False), (ABSENT, False), (ERROR, False)]
+)
+def test_links_that_a_parameter_turns_off_are_not_judged(links_: Any, parameter: Any, is_off: bool) -> None:
+    facts = {**node(links_, H200, H200), DISABLED: parameter}
+    if is_off:
+        (result,) = call(nvlink.link_count, facts)
+        assert (result.outcome, "NvLinkDisable" in result.reason) == (NOT_APPLICABLE, True)
+    elif links_ is ERROR:
+        with pytest.raises(CannotTellError, match="timed out"):
+            call(nvlink.link_count, facts)
+    else:
+        assert worst(nvlink.link_count, facts) is FAIL
+
+
+def test_links_that_are_up_all_the_same_are_judged() -> None:
+    facts = {**node(links(0, 18) + links(1, 18), H200, H200), DISABLED: "1"}
+    assert worst(nvlink.link_count, facts) is PASS
+    assert worst(nvlink.link_speed, facts, tolerance=0.02) is PASS
+
+
 def test_a_node_without_nvlink_prints_none() -> None:
     assert worst(nvlink.link_count, node(ABSENT, L40S, L40S)) is NOT_APPLICABLE
     assert worst(nvlink.recovery_errors, {"nvlink.links": ABSENT}, max_errors=0) is NOT_APPLICABLE
@@ -96,7 +119,7 @@ def test_a_link_may_be_slower_by_the_tolerance_and_no_more() -> None:
 
 def test_counters_of_either_generation() -> None:
     def said(**counters: Any) -> Outcome:
-        return worst(nvlink.recovery_errors, {"nvlink.links": links(0, 2, **counters)}, max_errors=0)
+        return worst(nvlink.recovery_errors, {"nvlink.links": links(0, 2, **counters), DISABLED: "0"}, max_errors=0)
 
     assert said(replay_errors=0, recovery_errors=0, crc_errors=900) is PASS
     assert said(replay_errors=0, recovery_errors=1) is FAIL
@@ -106,16 +129,16 @@ def test_counters_of_either_generation() -> None:
 
 
 def test_many_bad_links_do_not_make_a_wall_of_text() -> None:
-    (result,) = call(nvlink.crc_errors, {"nvlink.links": links(0, 18, crc_errors=5)}, max_errors=0)
+    (result,) = call(nvlink.crc_errors, {"nvlink.links": links(0, 18, crc_errors=5), DISABLED: "0"}, max_errors=0)
     assert result.actual.endswith("and 12 more")
-    (result,) = call(nvlink.crc_errors, {"nvlink.links": links(0, 6, crc_errors=5)}, max_errors=0)
+    (result,) = call(nvlink.crc_errors, {"nvlink.links": links(0, 6, crc_errors=5), DISABLED: "0"}, max_errors=0)
     assert result.actual.endswith("link 5: 5 crc errors")
 
 
 def topology(word: str, *devices: Mapping[str, Any]) -> dict[str, Any]:
     count = len(devices)
     rows = [{"gpu_index": a, "peer_index": b, "link": word} for a in range(count) for b in range(count) if a != b]
-    return {"gpu.topology": rows, "gpu.devices": gpus(*devices), "virt.is_vm": False}
+    return {"gpu.topology": rows, "gpu.devices": gpus(*devices), "virt.is_vm": False, DISABLED: "0"}
 
 
 @pytest.mark.parametrize(
@@ -217,10 +240,9 @@ LOST = {"pci_id": None, "mig_current": None, "_errors": dict.fromkeys(("pci_id",
 
 
 def test_a_lost_gpu_among_good_ones_is_not_left_out_in_silence() -> None:
-    links = [{"gpu_index": 0, "link": 0, "state": "active", "speed_gbs": 26.562}]
-    assert worst(nvlink.link_speed, {"nvlink.links": links, "gpu.devices": gpus(H200, LOST)}, tolerance=0.02) is UNKNOWN
+    assert worst(nvlink.link_speed, node(links(0, 1), H200, LOST), tolerance=0.02) is UNKNOWN
     pairs = [{"gpu_index": a, "peer_index": b, "link": "NV18"} for a, b in ((0, 1), (1, 0))]
-    both = {"gpu.devices": gpus(H200, H200, LOST), "gpu.topology": pairs, "virt.is_vm": False}
+    both = {"gpu.devices": gpus(H200, H200, LOST), "gpu.topology": pairs, "virt.is_vm": False, DISABLED: "0"}
     assert worst(nvlink.topology, both) is UNKNOWN
 
 

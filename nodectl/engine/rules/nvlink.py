@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nodectl.engine.rules import CannotTellError, FactView, RowResult
@@ -22,6 +23,7 @@ from nodectl.engine.rules.gpu_rows import (
     read,
     soft,
 )
+from nodectl.model import Outcome
 
 BASEBOARD = "baseboard"
 NO_NVLINK = "none"
@@ -31,6 +33,7 @@ _MAX_NAMED = 6
 _RECOVERIES = ("replay_errors", "recovery_errors", "recovery_events", "recovery_failed_events")
 _CRC = ("crc_errors", "malformed_packet_errors", "buffer_overrun_errors", "rx_errors", "local_link_integrity_errors")
 _BIT_ERRORS = ("effective_ber",)
+_DISABLED = "the driver's parameter NvLinkDisable turns all NVLinks off: see driver.nvlink_not_disabled"
 
 
 class _Links:
@@ -94,6 +97,34 @@ def _hidden(gpu: Row, facts: FactView, gpus: int) -> str:
     return ""
 
 
+Rule = Callable[[FactView, Mapping[str, Any], Tables], list[RowResult]]
+
+
+def _unless_disabled(rule: Rule) -> Rule:
+    """The rule, not judging what it does not find fine where a parameter of the driver turns all NVLinks off.
+
+    Such a driver prints nothing of its links, or prints them as inactive; driver.nvlink_not_disabled tells the cause.
+    """
+
+    @functools.wraps(rule)
+    def judged(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+        try:
+            results = rule(facts, params, tables)
+        except CannotTellError:
+            if not _is_disabled(facts):
+                raise
+            return [not_judged(_DISABLED)]
+        fine = all(result.outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE) for result in results)
+        return results if fine or not _is_disabled(facts) else [not_judged(_DISABLED)]
+
+    return judged
+
+
+def _is_disabled(facts: FactView) -> bool:
+    return str(soft(facts, "driver.param[NvLinkDisable]", "0")) == "1"
+
+
+@_unless_disabled
 def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """As many active links as the model's board has wired, where a document says how many."""
     links, gpus = _AllLinks(facts), facts.rows("gpu.devices")
@@ -114,6 +145,7 @@ def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
     return judge_rows(gpus, judge)
 
 
+@_unless_disabled
 def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Where the number is not documented: as many active links as the best GPU of the same model in the node."""
     links, gpus = _AllLinks(facts), facts.rows("gpu.devices")
@@ -141,6 +173,7 @@ def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
     return judge_rows(gpus, judge)
 
 
+@_unless_disabled
 def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every active link has the raw speed of its generation, less a tolerance."""
     links, tolerance = _AllLinks(facts), float(params["tolerance"])
@@ -162,16 +195,19 @@ def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
     return judge_rows(facts.rows("gpu.devices"), judge)
 
 
+@_unless_disabled
 def recovery_errors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """No replay and no recovery on any link."""
     return _counters(facts, _RECOVERIES, float(params["max_errors"]))
 
 
+@_unless_disabled
 def crc_errors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """No damaged packet on any link."""
     return _counters(facts, _CRC, float(params["max_errors"]))
 
 
+@_unless_disabled
 def bit_errors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """The effective bit error rate of every link (Blackwell) stays under the limit."""
     return _counters(facts, _BIT_ERRORS, float(params["max_ber"]))
@@ -207,6 +243,7 @@ def _named(parts: Mapping[str, str]) -> str:
     return shown + (f" and {len(parts) - _MAX_NAMED} more" if len(parts) > _MAX_NAMED else "")
 
 
+@_unless_disabled
 def topology(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """NVLink (NV#) between each two GPUs of boards on which all are connected."""
     gpus = facts.rows("gpu.devices")
