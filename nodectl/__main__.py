@@ -11,9 +11,16 @@ def main() -> None:
 
         sys.stdout.write(f"nodectl {__version__}\n")
         return
+    from nodectl.cli.exit_codes import INTERRUPTED
     from nodectl.cli.main import run
 
-    sys.exit(run())
+    code = run()
+    if code == INTERRUPTED:
+        import signal
+
+        # It ends now: one more ctrl-c changes nothing, and not the exit code either.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -34,16 +34,19 @@ def command(nodes: NodeChoice, checks: CheckChoice, folder: Path) -> int:
     with reach(nodes) as way, terminable():
         probe = FleetProbe(way.nodes, spec.plan(catalogue, way.nodes), way.transports, way.options)
         saving = Saving(probe, TranscriptStore(folder))
-        with Progress(len(way.nodes)) as progress:
-            try:
-                for transcript in saving:
-                    lost += not transcript.reached
-                    progress.count(glyphs.OK if transcript.reached else glyphs.UNREACHABLE)
-            except (KeyboardInterrupt, Terminated) as exc:
-                stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
-                for transcript in probe.stop():
-                    saving.keep(transcript)
-                    lost += not transcript.reached
+        progress = Progress(len(way.nodes))
+        try:
+            progress.start()
+            for transcript in saving:
+                lost += not transcript.reached
+                progress.count(glyphs.OK if transcript.reached else glyphs.UNREACHABLE)
+        except (KeyboardInterrupt, Terminated) as exc:
+            stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
+            for transcript in probe.stop():
+                saving.keep(transcript)
+                lost += not transcript.reached
+        finally:
+            progress.close()
     if saving.problems:
         note(saving.summary)
     note(

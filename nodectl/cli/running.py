@@ -120,8 +120,10 @@ class Saving:
 def _finish(run: CheckRun, plan: Plan, nodes: list[Node], probe: FleetProbe | None = None) -> Finished:
     results: list[NodeResult] = []
     stopped = 0
-    with Progress(len(nodes)) as progress, terminable():
+    progress = Progress(len(nodes))
+    with terminable():
         try:
+            progress.start()
             for result in run:
                 results.append(result)
                 progress.node_done(result)
@@ -129,4 +131,6 @@ def _finish(run: CheckRun, plan: Plan, nodes: list[Node], probe: FleetProbe | No
             stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
             with contextlib.suppress(KeyboardInterrupt, Terminated):
                 results += run.stop(probe.stop() if probe else ())
+        finally:
+            progress.close()
     return Finished(results, plan, nodes, stopped)

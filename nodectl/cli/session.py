@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,9 @@ from nodectl.transport import Transports, open_transports
 
 # What libraries and the inventory log is told through the report's messages; nothing goes to stderr by itself.
 logging.getLogger("nodectl").addHandler(logging.NullHandler())
+
+
+PATIENCE_S = 2.0
 
 
 class Terminated(BaseException):
@@ -130,13 +134,26 @@ def plan_spec(checks: CheckChoice) -> PlanSpec:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM becomes an exception of the main thread, and so ends a run as ctrl-c does: with a partial report."""
+    """ctrl-c or SIGTERM becomes an exception of the main thread, which ends a run with a partial report.
 
-    def raise_terminated(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
+    What comes within `PATIENCE_S` of the first is not listened to: who leans on the key shall not lose that report.
+    """
+    stopped_at: float | None = None
 
-    previous = signal.signal(signal.SIGTERM, raise_terminated)
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopped_at
+        if stopped_at is not None and time.monotonic() - stopped_at < PATIENCE_S:
+            return
+        stopped_at = time.monotonic()
+        raise KeyboardInterrupt if signum == signal.SIGINT else Terminated
+
+    terminate = signal.signal(signal.SIGTERM, stop)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is not signal.SIG_IGN:  # a job in the background of a script is not to be interrupted
+        signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, terminate)
+        if stopped_at is None:  # else the report has yet to be written
+            signal.signal(signal.SIGINT, interrupt)
