@@ -77,6 +77,8 @@ class FrameReader:
         if self.ending == "no_start" and not self._find_start():
             return self._over
         self._scan()
+        if self._over:  # what follows the end is no part of the reply, in however many pieces it comes
+            del self._data[self._scanned :]
         if not self._over and self._taken >= self._max_bytes:
             del self._data[self._max_bytes :]
             self._finish("too_big")
@@ -151,12 +153,13 @@ class FrameReader:
     def _find_start(self) -> bool:
         """Throws away what a login prints before the script's first line."""
         mark = b"\n" + self._mark + b"probe "
-        at = self._data.find(mark, max(0, self._scanned - len(mark)))
-        if at < 0 and self._data.startswith(mark[1:]):
-            at = -1
-        elif at < 0:
-            self._scanned = len(self._data)
-            return self._no_start_yet()
+        # The first such line counts, in however many pieces it comes; nothing need stand before it.
+        at = -1
+        if not self._data.startswith(mark[1:]):
+            at = self._data.find(mark, max(0, self._scanned - len(mark)))
+            if at < 0:
+                self._scanned = len(self._data)
+                return self._no_start_yet()
         end = self._data.find(b"\n", at + 1)
         if end < 0:
             self._scanned = max(0, at)
