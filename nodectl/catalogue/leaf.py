@@ -53,11 +53,7 @@ class Declared(NamedTuple):
 
 
 class Scope:
-    """What names mean inside one check, and which of them were used.
-
-    Attributes:
-        the_row: the row fact that all of an expectation is about, if there is one; then its fields go by their names.
-    """
+    """What names mean inside one check, and which of them were used."""
 
     def __init__(
         self,
@@ -76,7 +72,7 @@ class Scope:
         self.used_facts: set[str] = set()
         self.used_params: set[str] = set()
         self.used_tables: dict[str, None] = {}
-        self.the_row = ""
+        self.the_row = ""  # the row fact that all of an expectation is about, if there is one
         self.in_row = False
         self.row_fields: dict[str, FieldLike] | None = None
 

@@ -179,7 +179,9 @@ def log_events(lines: Sequence[LogLine]) -> list[dict[str, Any]]:
         key = (event.kind, event.device, event.level, _NUMBERS.sub("#", line.message)[:200])
         if key not in groups and len(groups) >= MAX_ROWS:
             key = (event.kind, "(others)", event.level, "")
-        groups.setdefault(key, (line.message[:300], Spans()))[1].add(line)
+        # A sentence that goes on in the next line ends here.
+        message = line.message[:300].removesuffix(", but")
+        groups.setdefault(key, (message, Spans()))[1].add(line)
     return [
         {
             "kind": kind,

@@ -106,6 +106,18 @@ def test_made_up_devices_end_in_one_row() -> None:
     assert sum(row["count"] for row in rows) == 3 * MAX_ROWS
 
 
+def test_a_driver_that_does_not_match_its_libraries_is_one_sentence() -> None:
+    text = (
+        "[9.0] NVRM: API mismatch: the client has the version 580.159.04, but\n"
+        "[9.0] NVRM: this kernel module has the version 580.95.05.  Please\n"
+        "[9.0] NVRM: make sure that this kernel module and all NVIDIA driver\n"
+        "[9.0] NVRM: components have the same version.\n"
+    )
+    (row,) = log_events(list(read_lines(text, Clock(1000.0))))
+    assert (row["kind"], row["level"], row["count"]) == ("nvrm", "warning", 1)
+    assert row["message"] == "NVRM: API mismatch: the client has the version 580.159.04"
+
+
 @given(st.text(max_size=400))
 def test_no_text_makes_it_raise(text: str) -> None:
     classify(text)
