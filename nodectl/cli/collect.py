@@ -31,22 +31,23 @@ def command(nodes: NodeChoice, checks: CheckChoice, folder: Path) -> int:
     spec = plan_spec(checks)
     catalogue = spec.catalogue()
     lost = stopped = 0
-    with reach(nodes) as way, terminable():
+    with reach(nodes) as way:
         probe = FleetProbe(way.nodes, spec.plan(catalogue, way.nodes), way.transports, way.options)
         saving = Saving(probe, TranscriptStore(folder))
         progress = Progress(len(way.nodes))
-        try:
-            progress.start()
-            for transcript in saving:
-                lost += not transcript.reached
-                progress.count(glyphs.OK if transcript.reached else glyphs.UNREACHABLE)
-        except (KeyboardInterrupt, Terminated) as exc:
-            stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
-            for transcript in probe.stop():
-                saving.keep(transcript)
-                lost += not transcript.reached
-        finally:
-            progress.close()
+        with terminable(probe.interrupt):
+            try:
+                progress.start()
+                for transcript in saving:
+                    lost += not transcript.reached
+                    progress.count(glyphs.OK if transcript.reached else glyphs.UNREACHABLE)
+            except (KeyboardInterrupt, Terminated) as exc:
+                stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
+                for transcript in probe.stop():
+                    saving.keep(transcript)
+                    lost += not transcript.reached
+            finally:
+                progress.close()
     if saving.problems:
         note(saving.summary)
     note(

@@ -121,7 +121,7 @@ def _finish(run: CheckRun, plan: Plan, nodes: list[Node], probe: FleetProbe | No
     results: list[NodeResult] = []
     stopped = 0
     progress = Progress(len(nodes))
-    with terminable():
+    with terminable(run.interrupt):
         try:
             progress.start()
             for result in run:

@@ -133,27 +133,30 @@ def plan_spec(checks: CheckChoice) -> PlanSpec:
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """ctrl-c or SIGTERM becomes an exception of the main thread, which ends a run with a partial report.
+def terminable(interrupt: Callable[[BaseException], None]) -> Iterator[None]:
+    """ctrl-c or SIGTERM is handed to `interrupt` as an exception, which ends a run with a partial report.
 
-    What comes within `PATIENCE_S` of the first is not listened to: who leans on the key shall not lose that report.
+    It is not raised on the spot, where it could hit the inside of a lock. What comes within `PATIENCE_S` of the first
+    is not listened to: who leans on the key shall not lose that report. After that it is raised: something is stuck.
     """
     stopped_at: float | None = None
 
     def stop(signum: int, frame: FrameType | None) -> None:
         nonlocal stopped_at
-        if stopped_at is not None and time.monotonic() - stopped_at < PATIENCE_S:
-            return
-        stopped_at = time.monotonic()
-        raise KeyboardInterrupt if signum == signal.SIGINT else Terminated
+        why = KeyboardInterrupt() if signum == signal.SIGINT else Terminated()
+        if stopped_at is None:
+            stopped_at = time.monotonic()
+            interrupt(why)
+        elif time.monotonic() - stopped_at >= PATIENCE_S:
+            raise why
 
     terminate = signal.signal(signal.SIGTERM, stop)
-    interrupt = signal.getsignal(signal.SIGINT)
-    if interrupt is not signal.SIG_IGN:  # a job in the background of a script is not to be interrupted
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    if ctrl_c is not signal.SIG_IGN:  # a job in the background of a script is not to be interrupted
         signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, terminate)
         if stopped_at is None:  # else the report has yet to be written
-            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGINT, ctrl_c)

@@ -46,7 +46,7 @@ class FleetProbe:
     def __init__(self, nodes: Sequence[Node], plan: Asks, transports: Transports, options: ProbeOptions) -> None:
         self._plan, self._transports, self._options = plan, transports, options
         self._waiting: queue.SimpleQueue[Node] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Transcript | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Transcript | BaseException | None] = queue.SimpleQueue()
         self._missing = {node.name: node for node in nodes}
         self._stop = threading.Event()
         self._scripts: dict[int, bytes] = {}
@@ -64,8 +64,14 @@ class FleetProbe:
             transcript = self._done.get()
             if transcript is None:
                 return
+            if isinstance(transcript, BaseException):
+                raise transcript
             if self._missing.pop(transcript.node, None) is not None:
                 yield transcript
+
+    def interrupt(self, why: BaseException) -> None:
+        """Make the iteration raise `why` once it has handed out what has come. For signal handlers."""
+        self._done.put(why)
 
     def stop(self) -> list[Transcript]:
         """End at once: shut every connection, wait for the threads, and account for the nodes still missing."""
@@ -78,7 +84,7 @@ class FleetProbe:
         left = []
         while not self._done.empty():
             transcript = self._done.get()
-            if transcript and self._missing.pop(transcript.node, None) is not None:
+            if isinstance(transcript, Transcript) and self._missing.pop(transcript.node, None) is not None:
                 left.append(transcript)
         reason = Reason(Unreachable.CANCELLED.value, "the run was interrupted before this node had answered")
         left += [_unreached(node, reason) for node in self._missing.values()]

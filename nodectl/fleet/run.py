@@ -72,6 +72,14 @@ class CheckRun:
                 yield result
         self._end()
 
+    def interrupt(self, why: BaseException) -> None:
+        """Make the iteration raise `why` once it has handed out what is ready.
+
+        For signal handlers, which must not raise in the middle of things: a result could be lost on its way, or a lock
+        be left in disorder.
+        """
+        self._results.put(why)
+
     def stop(self, left: Iterable[Transcript] = ()) -> list[NodeResult]:
         """End at once, with a result for every node that has none yet; `left`: what the probe's stop() returned."""
         give_up = time.monotonic() + _LAST_RESULTS_S

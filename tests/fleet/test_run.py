@@ -111,6 +111,30 @@ def test_stop_accounts_for_every_node(nodes: list[Node], plan: Plan, transcripts
     assert states["gpu-04"].reason.code == "cancelled"
 
 
+def test_an_interrupt_comes_after_what_is_ready(nodes: list[Node], plan: Plan, transcripts: list[Transcript]) -> None:
+    release = threading.Event()
+
+    def stuck() -> Iterator[Transcript]:
+        yield from transcripts[:3]
+        release.wait(20)
+
+    run = CheckRun(nodes, stuck(), plan, SPEC, workers=0)
+    got: list[NodeResult] = []
+
+    def iterate() -> None:
+        for result in run:
+            got.append(result)
+            if len(got) == 3:
+                run.interrupt(KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        iterate()
+    got += run.stop()
+    release.set()
+    assert sorted(result.node for result in got) == [node.name for node in nodes]
+    assert [result.state for result in got[:3]] == [NodeState.REACHED] * 3
+
+
 def test_no_worker_process_is_left(nodes: list[Node], plan: Plan, transcripts: list[Transcript]) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     list(CheckRun(nodes, transcripts, plan, SPEC, workers=2))
