@@ -135,7 +135,8 @@ def _state(raw: wire.RawSource, ending: str, duration_ms: int | None) -> tuple[s
 
 def _within(found: list[wire.RawSection]) -> list[wire.RawSection]:
     """As many whole sections as fit into the limits; of the one that does not, what it was about."""
-    kept, size = [], 0
+    kept: list[wire.RawSection] = []
+    size = 0
     for one in found[:MAX_SECTIONS]:
         size += len(one.content)
         if size > MAX_SOURCE_BYTES or one.rc is None:
