@@ -136,28 +136,44 @@ class CheckRun:
             self._results.put(exc)
 
     def _judge_loop(self, in_worker: bool) -> None:
-        worker: Worker | None = None
-        if in_worker:
-            with contextlib.suppress(OSError, WorkerGone):
-                worker = Worker(self._spec, self._nodes)
-                self._workers.append(worker)
-        while (transcript := self._jobs.get()) is not None and not self._stopping.is_set():
-            try:
-                self._results.put(self._judge(transcript, worker))
-            except WorkerGone:
-                # A worker that died (out of memory, killed) takes nothing with it: this process judges instead.
-                worker = None
+        worker = self._start_worker() if in_worker else None
+        try:
+            while (transcript := self._jobs.get()) is not None and not self._stopping.is_set():
+                try:
+                    self._results.put(self._judge(transcript, worker))
+                    continue
+                except WorkerGone:
+                    # A worker that died (out of memory, killed) takes nothing with it: this process judges instead.
+                    worker = None
                 if not self._stopping.is_set():
                     self._results.put(self._judge(transcript, None))
-            except Exception as exc:  # a fault of ours on one node must not lose the others
-                text = f"internal error while judging: {type(exc).__name__}: {exc}"
-                reason = Reason(
-                    Unreachable.PROBE_FAILED.value, text, "please report it, with a transcript (nodectl collect)"
-                )
-                self._results.put(unjudged(transcript, self._nodes[self._place[transcript.node]], reason))
+        finally:
+            if worker is not None:  # also one that was still starting when the run ended
+                worker.kill()
+
+    def _start_worker(self) -> Worker | None:
+        """None when there is no process to be had: then this one judges."""
+        try:
+            worker = Worker(self._spec, self._nodes)
+        except (OSError, WorkerGone):
+            return None
+        self._workers.append(worker)
+        return worker
 
     def _judge(self, transcript: Transcript, worker: Worker | None) -> NodeResult:
+        """A result, whatever happens.
+
+        Raises:
+            WorkerGone: the worker died over it.
+        """
         place = self._place[transcript.node]
-        if worker is None or not transcript.reached:
-            return judge(transcript, self._nodes[place], self._plan)
-        return worker.judge(place, transcript)
+        try:
+            if worker is None or not transcript.reached:
+                return judge(transcript, self._nodes[place], self._plan)
+            return worker.judge(place, transcript)
+        except WorkerGone:
+            raise
+        except Exception as exc:  # a fault of ours on one node must not lose the others
+            text = f"internal error while judging: {type(exc).__name__}: {exc}"
+            hint = "please report it, with a transcript (nodectl collect)"
+            return unjudged(transcript, self._nodes[place], Reason(Unreachable.PROBE_FAILED.value, text, hint))

@@ -69,7 +69,11 @@ class Worker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a ctrl-c on the terminal is the parent's to handle
         )
-        self._send(msgspec.msgpack.encode(Start(spec, nodes)))
+        try:
+            self._send(msgspec.msgpack.encode(Start(spec, nodes)))
+        except WorkerGone:
+            self.kill()
+            raise
         self._decoder = msgspec.msgpack.Decoder(NodeResult)
 
     def judge(self, node: int, transcript: Transcript) -> NodeResult:
@@ -86,7 +90,7 @@ class Worker:
         try:
             self._process.stdin.write(_LENGTH.pack(len(message)) + message)
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError) as exc:
+        except (OSError, ValueError) as exc:
             raise WorkerGone from exc
 
     def kill(self) -> None:
