@@ -8,7 +8,7 @@ without an end, never come here: gather makes errors of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nodectl.model import Fact, absent, error, present
@@ -23,9 +23,14 @@ _MISSING = re.compile(r"no such file or directory", re.IGNORECASE)
 # `grep: PATH: why`, and in busybox `grep: can't open 'PATH': why`.
 _PATH = re.compile(r"(?<=[ '])/[^\s:']+")
 _MAX_REASON = 300
+_MAX_LINE = 400
 # The name of the text section by which a source says that /sys or /proc is not mounted: then nothing below it can be
 # called absent.
 NOT_MOUNTED = "not mounted"
+
+
+# A row of a `rows` fact: its fields by name.
+Row = dict[str, Any]
 
 
 class NotThere(Exception):
@@ -172,6 +177,26 @@ def told(name: str, look: Callable[[], Any], command: str) -> Fact:
     if isinstance(value, str) and _NOT_TEXT.search(value):
         return error(name, f"no plain text: {value!r:.80}", command=command)
     return present(name, value, command=command)
+
+
+def origin(reply: SourceReply, section: Section | None = None) -> dict[str, Any]:
+    """Where a fact comes from, as keyword arguments of `present`, `absent` and `error`."""
+    return {
+        "source": reply.source,
+        "command": section.name if section else reply.source,
+        "rc": section.rc if section else reply.rc,
+        "duration_ms": reply.duration_ms,
+    }
+
+
+def errors_for(names: Iterable[str], reason: str, **where: Any) -> list[Fact]:
+    return [error(name, reason, **where) for name in names]
+
+
+def one_line(text: str) -> str:
+    """Several lines of a message as one, without repeating a line, cut to a length that fits a report."""
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())
+    return "; ".join(line for line in lines if line)[:_MAX_LINE]
 
 
 def command_trouble(section: Section) -> str:

@@ -1,6 +1,6 @@
 """What can be known about a node: every fact with its type, unit, meaning and the probe source that tells it.
 
-The declarations live beside the parsers, in the modules named by `MODULES`. A parser module has:
+The declarations live beside the parsers, in the modules that each of `PACKAGES` names. A parser module has:
 
     FACTS: tuple[FactSpec, ...]             what it declares
     SOURCES: dict[str, Parser]              the probe sources that it reads (one parser per source)
@@ -29,30 +29,19 @@ from nodectl.suggest import did_you_mean
 if TYPE_CHECKING:
     from nodectl.probe.transcript import SourceReply
 
-# A builder of facts adds the name of their own module here (sorted), as soon as it imports without error.
-MODULES: tuple[str, ...] = (
-    "cuda",
-    "host_cpu",
-    "host_cpu_power",
-    "host_kernel",
-    "host_limits",
-    "host_memory",
-    "host_modules",
-    "host_mounts",
-    "host_numa",
-    "host_os",
-    "host_packages",
-    "host_services",
-    "host_sysctl",
-    "host_virt",
-    "logs",
-    "nvidia_driver",
-    "nvidia_nvlink",
-    "nvidia_smi",
-    "nvidia_topo",
-    "nvidia_userspace",
-    "pci",
-    "pcie_aer",
+# Each package names its own parser modules (`MODULES` in its `__init__`).
+PACKAGES: tuple[str, ...] = (
+    "amd",
+    "bus",
+    "containers",
+    "host",
+    "intel",
+    "kernel_log",
+    "nvidia",
+    "orchestration",
+    "rdma",
+    "storage",
+    "workload",
 )
 
 TYPES = ("str", "int", "float", "bool", "version", "list", "row", "rows", "any")
@@ -93,6 +82,8 @@ class FactSpec(msgspec.Struct, frozen=True, kw_only=True):
         keys_as_args: the keys asked for become arguments of the source (`# args:` in its header). Otherwise the
             source tells all keys anyway and the parser picks.
         globs: a key may hold `*`.
+        varies: differs between healthy nodes of one kind by nature (names, serials, temperatures, counters that grow):
+            fleet rules leave it alone.
     """
 
     name: str
@@ -104,6 +95,7 @@ class FactSpec(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     keys_as_args: bool = False
     globs: bool = False
+    varies: bool = False
 
     @property
     def family(self) -> str | None:
@@ -151,7 +143,7 @@ def _tables() -> _Tables:
     specs: dict[str, FactSpec] = {_EXPECT.name: _EXPECT}
     parsers: dict[str, Parser] = {}
     derived: dict[str, Derivation] = {}
-    for name in MODULES:
+    for name in parser_modules():
         module = importlib.import_module(f"nodectl.facts.{name}")
         for spec in module.FACTS:
             if spec.name in specs:
@@ -166,6 +158,15 @@ def _tables() -> _Tables:
         derived.update(getattr(module, "DERIVED", {}))
     families = {spec.family: spec for spec in specs.values() if spec.family}
     return _Tables(specs, families, parsers, derived)
+
+
+def parser_modules() -> list[str]:
+    """`host.cpu`, ...: every module that declares facts, package by package."""
+    return [
+        f"{package}.{name}"
+        for package in PACKAGES
+        for name in importlib.import_module(f"nodectl.facts.{package}").MODULES
+    ]
 
 
 def registry() -> dict[str, FactSpec]:

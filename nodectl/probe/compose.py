@@ -69,7 +69,7 @@ def load_sources() -> dict[str, SourceSpec]:
     Raises:
         SourceError: a file's header is wrong.
     """
-    return {path.stem: read_source(path) for path in sorted(SOURCES_DIR.glob("*.sh"))}
+    return {path.stem: read_source(path) for path in sorted(SOURCES_DIR.glob("*/*.sh"), key=lambda path: path.stem)}
 
 
 def read_source(path: Path) -> SourceSpec:

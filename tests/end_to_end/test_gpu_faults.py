@@ -308,7 +308,7 @@ def test_a_hang_that_outlasts_the_deadline(cluster: Cluster, tmp_path: Path, bod
         assert node["facts"][fact]["state"] == "error"
         assert "when the time for this node was up" in node["facts"][fact]["reason"]
         assert "not started" not in node["facts"][fact]["reason"]
-    assert node["facts"]["gpu.pci_count"]["state"] == "value"
+    assert node["facts"]["nvidia.pci_count"]["state"] == "value"
     assert said["exit_code"] in (1, 3)
     assert still_running(commands, within_s=15) == []
 

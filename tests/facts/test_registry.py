@@ -142,5 +142,9 @@ def test_listing_the_facts_imports_no_parser_libraries() -> None:
 
 def test_every_parser_module_is_in_the_list() -> None:
     folder = Path(reg.__file__).parent
-    declaring = {path.stem for path in folder.glob("*.py") if "\nSOURCES" in path.read_text(encoding="utf-8")}
-    assert declaring == set(reg.MODULES)
+    declaring = {
+        f"{path.parent.name}.{path.stem}"
+        for path in folder.glob("*/*.py")
+        if "\nSOURCES" in path.read_text(encoding="utf-8")
+    }
+    assert declaring == set(reg.parser_modules())

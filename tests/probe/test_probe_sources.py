@@ -22,7 +22,7 @@ from nodectl.probe import overlay
 from nodectl.probe.compose import SOURCES_DIR, SourceSpec, compose, read_source
 from nodectl.probe.transcript import Transcript
 
-PATHS = sorted(SOURCES_DIR.iterdir())
+PATHS = sorted(SOURCES_DIR.glob("*/*"))
 MACHINERY = sorted(SOURCES_DIR.parent.glob("*.sh"))
 SYNTAX = {"dash": ["dash", "-n"], "busybox": ["busybox", "sh", "-n"], "bash": ["bash", "--posix", "-n"]}
 

@@ -20,7 +20,7 @@ from nodectl.catalogue import Selection, select
 from nodectl.engine import catalogue_for_run
 from nodectl.engine.evaluate import evaluate
 from nodectl.facts.gather import gather
-from nodectl.facts.logs_lines import Clock, read_lines
+from nodectl.facts.kernel_log.lines import Clock, read_lines
 from nodectl.model import Fact, Finding, Node, Outcome, Severity
 from nodectl.probe.__main__ import run_source
 from nodectl.probe.compose import load_sources

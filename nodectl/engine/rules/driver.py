@@ -19,7 +19,7 @@ from nodectl.engine.rules.gpu_rows import (
     sum_up,
     unknown,
 )
-from nodectl.facts.smi_failure import NOT_FOUND
+from nodectl.facts.nvidia.smi_failure import NOT_FOUND
 
 _MONTH = re.compile(r"([0-9]{4}-[0-9]{2})(?:-[0-9]{2}.*)?\Z")
 _GSP_MODE_MASK = 0xF

@@ -1,0 +1,6 @@
+"""AMD's driver, tools and GPUs.
+
+`MODULES` names the parser modules here that declare facts (see facts.registry).
+"""
+
+MODULES: tuple[str, ...] = ()

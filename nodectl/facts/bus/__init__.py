@@ -1,0 +1,9 @@
+"""The PCI bus, as sysfs shows it.
+
+`MODULES` names the parser modules here that declare facts (see facts.registry).
+"""
+
+MODULES: tuple[str, ...] = (
+    "pci",
+    "pcie_aer",
+)

@@ -1,0 +1,13 @@
+"""NVIDIA's driver, tools and GPUs.
+
+`MODULES` names the parser modules here that declare facts (see facts.registry).
+"""
+
+MODULES: tuple[str, ...] = (
+    "cuda",
+    "driver",
+    "nvlink",
+    "smi",
+    "topo",
+    "userspace",
+)
