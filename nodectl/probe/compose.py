@@ -26,7 +26,7 @@ GRACE_S = 6
 # For the node to start the script.
 START_S = 5
 
-_KEYS = ("source", "about", "timeout", "lane", "root", "args", "sample")
+_KEYS = ("source", "about", "timeout", "lane", "root", "args", "sample", "by_hand")
 _REQUIRED = ("source", "about", "timeout", "lane", "root")
 _CHOICES = {"lane": ("fast", "slow"), "root": ("no", "helps", "needed"), "sample": ("yes", "no")}
 _HEADER_LINE = re.compile(r"# ([a-z_]+): *(.*?) *$")
@@ -49,6 +49,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         root: `no`, `helps` or `needed`.
         args_family: the family of facts whose keys are its arguments; empty for none.
         sample: it reads counters twice.
+        by_hand: what a person would type on the node to see the same; `{key}` stands for a key that is asked for.
         body: shell text, without comments and blank lines.
     """
 
@@ -59,6 +60,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     args_family: str = ""
     sample: bool = False
+    by_hand: str = ""
     body: str = ""
 
 
@@ -98,6 +100,7 @@ def read_source(path: Path) -> SourceSpec:
         root=header["root"],
         args_family=header.get("args", ""),
         sample=header.get("sample") == "yes",
+        by_hand=header.get("by_hand", ""),
         body=_body(path, lines),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from nodectl.catalogue import Check
 from nodectl.catalogue.combine import PythonRule
+from nodectl.view.by_hand import commands_for
 from nodectl.view.lines import Line, hanging
 
 _LABEL = 14
@@ -33,7 +34,7 @@ def check_lines(check: Check, *, width: int = 100) -> Iterator[Line]:
     for number, source in enumerate(check.sources):
         retrieved = f" (read {source.retrieved})" if source.retrieved else ""
         yield from entry("source" if number == 0 else "", f"{source.title}, {source.url}{retrieved}")
-    for number, line in enumerate(check.evidence):
+    for number, line in enumerate(check.evidence or commands_for(check.facts)):
         yield from entry("by hand" if number == 0 else "", line)
     if check.fix:
         yield from entry("fix", check.fix.text)

@@ -67,7 +67,7 @@ def said(given: Given, catalogue: Catalogue) -> list[tuple[Any, ...]]:
     def key(finding: Finding) -> tuple[Any, ...]:
         return finding.subject, finding.outcome
 
-    return [key(finding) for finding in given.evaluate(catalogue)]
+    return [key(finding) for finding in given.evaluate(catalogue.tables)]
 
 
 @pytest.mark.parametrize("check_id", sorted(BY_CHECK))

@@ -1,5 +1,6 @@
 # source: gpu_pci
 # about: GPUs, NVSwitches and Mellanox NICs on the PCI bus, as sysfs has them, with or without a driver
+# by_hand: lspci -nnk -d 10de:; cat /sys/bus/pci/devices/ADDRESS/{current,max}_link_{speed,width}
 # timeout: 15
 # lane: slow
 # root: no

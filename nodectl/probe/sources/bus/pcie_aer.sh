@@ -1,5 +1,6 @@
 # source: pcie_aer
 # about: PCIe error counters (AER) of GPUs, NICs and the bridges above them, read twice
+# by_hand: grep . /sys/bus/pci/devices/ADDRESS/aer_dev_*
 # timeout: 30
 # lane: slow
 # root: no

@@ -1,5 +1,6 @@
 # source: cpu
 # about: CPU model, sockets, cores, threads, SMT and vulnerabilities
+# by_hand: lscpu
 # timeout: 10
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: cpu_power
 # about: CPU frequency governors, energy preference and idle states
+# by_hand: grep . /sys/devices/system/cpu/cpu0/cpufreq/* /sys/devices/system/cpu/cpu0/cpuidle/state*/*
 # timeout: 10
 # lane: fast
 # root: helps

@@ -1,5 +1,6 @@
 # source: limits
 # about: resource limits of the session that asks
+# by_hand: ulimit -a
 # timeout: 5
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: memory
 # about: memory, swap, huge pages, transparent huge pages, same-page merging, page size
+# by_hand: cat /proc/meminfo /proc/swaps; grep . /sys/kernel/mm/transparent_hugepage/*
 # timeout: 5
 # lane: fast
 # root: no

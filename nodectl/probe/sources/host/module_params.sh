@@ -1,5 +1,6 @@
 # source: module_params
 # about: parameters of loaded kernel modules, from sysfs
+# by_hand: cat /sys/module/MODULE/parameters/PARAM
 # timeout: 5
 # lane: fast
 # root: helps

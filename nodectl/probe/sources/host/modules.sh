@@ -1,5 +1,6 @@
 # source: modules
 # about: which kernel modules are loaded, built in, and on disk for the running kernel
+# by_hand: lsmod; modinfo {key}
 # timeout: 15
 # lane: slow
 # root: no

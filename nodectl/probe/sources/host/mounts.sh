@@ -1,5 +1,6 @@
 # source: mounts
 # about: what is mounted at the paths that checks name, and how full it is
+# by_hand: findmnt {key}; df -h {key}
 # timeout: 20
 # lane: slow
 # root: no

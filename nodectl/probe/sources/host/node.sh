@@ -1,5 +1,6 @@
 # source: node
 # about: kernel release, boot arguments, host name, machine and boot id, uptime, clock
+# by_hand: uname -r; cat /proc/cmdline; uptime
 # timeout: 5
 # lane: fast
 # root: no

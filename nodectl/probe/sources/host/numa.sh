@@ -1,5 +1,6 @@
 # source: numa
 # about: NUMA nodes with their CPUs and memory
+# by_hand: numactl -H
 # timeout: 5
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: os_release
 # about: which distribution and release this is, and whether its root is an image
+# by_hand: cat /etc/os-release
 # timeout: 5
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: packages
 # about: installed versions of the packages that checks name
+# by_hand: dpkg -l '{key}', or rpm -qa '{key}'
 # timeout: 20
 # lane: slow
 # root: no

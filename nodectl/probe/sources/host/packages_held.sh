@@ -1,5 +1,6 @@
 # source: packages_held
 # about: packages that are held at their version
+# by_hand: apt-mark showhold, or dnf versionlock list
 # timeout: 20
 # lane: slow
 # root: no

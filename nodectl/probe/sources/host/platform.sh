@@ -1,5 +1,6 @@
 # source: platform
 # about: virtual machine or bare metal, container, maker of the machine, IOMMU groups, clock source
+# by_hand: systemd-detect-virt; ls /sys/kernel/iommu_groups; cat /sys/devices/system/clocksource/clocksource0/current_clocksource
 # timeout: 10
 # lane: fast
 # root: no

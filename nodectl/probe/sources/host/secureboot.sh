@@ -1,5 +1,6 @@
 # source: secureboot
 # about: whether the firmware enforces Secure Boot
+# by_hand: mokutil --sb-state
 # timeout: 5
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: services
 # about: state of the systemd units that checks name
+# by_hand: systemctl status {key}
 # timeout: 10
 # lane: slow
 # root: no

@@ -1,5 +1,6 @@
 # source: sysctl
 # about: the kernel settings that checks name, as in sysctl -n
+# by_hand: sysctl {key}
 # timeout: 10
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: kernel_log
 # about: kernel messages since boot about GPUs, NVSwitches, PCIe, memory, disks, NICs and stuck tasks
+# by_hand: dmesg -T, or journalctl -k -b
 # timeout: 25
 # lane: slow
 # root: helps

@@ -1,5 +1,6 @@
 # source: cuda_toolkits
 # about: CUDA toolkits and forward-compatibility libraries on disk
+# by_hand: ls -d /usr/local/cuda*; nvcc --version
 # timeout: 10
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: nccl_libs
 # about: NCCL libraries in the loader's cache, the usual folders, CUDA toolkits and /opt
+# by_hand: ldconfig -p | grep nccl
 # timeout: 15
 # lane: fast
 # root: no

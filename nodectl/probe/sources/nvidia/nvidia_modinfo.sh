@@ -1,5 +1,6 @@
 # source: nvidia_modinfo
 # about: the NVIDIA kernel module on disk, which the next boot will load
+# by_hand: modinfo nvidia
 # timeout: 10
 # lane: fast
 # root: no

@@ -1,5 +1,6 @@
 # source: nvidia_proc
 # about: the loaded NVIDIA kernel module: version, open or proprietary, parameters, GPUs it has taken
+# by_hand: cat /proc/driver/nvidia/version /proc/driver/nvidia/params
 # timeout: 10
 # lane: slow
 # root: no

@@ -1,5 +1,6 @@
 # source: nvidia_services
 # about: versions of Fabric Manager and DCGM
+# by_hand: nv-fabricmanager --version; nv-hostengine --version
 # timeout: 10
 # lane: fast
 # root: no

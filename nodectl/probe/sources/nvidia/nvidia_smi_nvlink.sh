@@ -1,5 +1,6 @@
 # source: nvidia_smi_nvlink
 # about: state, speed and error counters of every NVLink
+# by_hand: nvidia-smi nvlink -s; nvidia-smi nvlink -e
 # timeout: 45
 # lane: slow
 # root: no

@@ -1,5 +1,6 @@
 # source: nvidia_smi_q
 # about: all that nvidia-smi knows about every GPU, as XML
+# by_hand: nvidia-smi -q
 # timeout: 45
 # lane: slow
 # root: no

@@ -1,5 +1,6 @@
 # source: nvidia_smi_topo
 # about: how GPUs, NICs and CPUs are connected (nvidia-smi topo -m)
+# by_hand: nvidia-smi topo -m
 # timeout: 45
 # lane: slow
 # root: no

@@ -1,5 +1,6 @@
 # source: nvidia_userspace
 # about: driver libraries and GSP firmware files on disk
+# by_hand: ldconfig -p | grep -E 'libcuda|libnvidia-ml'; ls /lib/firmware/nvidia
 # timeout: 10
 # lane: fast
 # root: no
