@@ -135,6 +135,7 @@ class _ValueField:
     name = "value"
     type = "any"
     unit = ""
+    vendors: tuple[str, ...] = ()
 
 
 def _row_fields(spec: FactLike | None) -> dict[str, Any] | None:

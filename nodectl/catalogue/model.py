@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from nodectl.catalogue.combine import PythonRule
+from nodectl.catalogue.operands import Context
 from nodectl.catalogue.operators import Expression
 from nodectl.catalogue.tables import Table
 from nodectl.catalogue.value_types import TYPES, UnreadableError, show
 from nodectl.model import Document, Severity
+
+if TYPE_CHECKING:
+    from nodectl.catalogue.fleet import FleetRule
 
 
 class FieldLike(Protocol):
@@ -22,6 +26,10 @@ class FieldLike(Protocol):
     def type(self) -> str: ...
     @property
     def unit(self) -> str: ...
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """Those whose rows have it; empty: all."""
+        ...
 
 
 class FactLike(Protocol):
@@ -150,6 +158,18 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     raw: dict[str, Any]
 
+    @property
+    def expected(self) -> str:
+        """What it asks for, with its parameters in effect, before any node is looked at."""
+        if isinstance(self.expect, PythonRule):
+            return f"as the title says (the rule {self.expect.target.rpartition('.')[2]})"
+        return self.expect.expected(Context({}, self.values))
+
+    @property
+    def applies(self) -> str:
+        """Where it applies; empty for everywhere."""
+        return self.applies_when.expected(Context({}, self.values), True) if self.applies_when else ""
+
 
 class Drop(msgspec.Struct, frozen=True):
     """A check that a profile leaves out, and why."""
@@ -183,6 +203,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         checks: by id, in the order of the files.
+        fleet: what is looked at over all nodes at once, by id. Profiles select these rules as they do checks.
         aliases: former id -> id.
         version: of the shipped catalogue, e.g. "2026.11.20".
         digest: "sha256:…" over the content, the same for the same content whatever its layout in files.
@@ -194,6 +215,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, str]
     version: str
     digest: str
+    fleet: dict[str, FleetRule] = {}
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,10 +224,12 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         profile: its name.
         checks: with severity and values as the profile sets them, in the catalogue's order.
-        facts: the names of all facts that these need, sorted.
+        facts: the names of all facts that these and the fleet rules need, sorted.
+        fleet: the fleet rules, with severity and values as the profile sets them.
     """
 
     profile: str
     checks: tuple[Check, ...]
     facts: tuple[str, ...]
     tables: dict[str, Table]
+    fleet: tuple[FleetRule, ...] = ()

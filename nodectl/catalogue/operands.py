@@ -137,14 +137,15 @@ class FactOperand:
 
 
 class FieldOperand:
-    """A field of the current row."""
+    """A field of the current row. Where only some vendors' rows have it, it is not applicable to the others'."""
 
-    __slots__ = ("_path", "name")
+    __slots__ = ("_path", "_vendors", "name")
     is_reference = True
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, vendors: tuple[str, ...] = ()) -> None:
         self.name = field
         self._path = tuple(field.split("."))
+        self._vendors = vendors
 
     def get(self, context: Context) -> Any:
         row = context.row
@@ -155,6 +156,8 @@ class FieldOperand:
             value = row.get(self.name)
             if value is not None:
                 return value
+        if self._vendors and (vendor := row.get("vendor")) is not None and vendor not in self._vendors:
+            return Gone(False, f"{self.name}: not told of GPUs of this vendor ({show(vendor)})", NOT_APPLICABLE)
         return _field_of(row, self._path, self.name)
 
     def describe(self, context: Context | None, value: Any = _MISSING, unit: str = "") -> str:

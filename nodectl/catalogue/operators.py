@@ -64,7 +64,7 @@ class _Leaf:
         return self._judge(context)[0]
 
     def _when_gone(self, gone: Gone) -> tuple[Truth, Any, str]:
-        return (self._if_absent if gone.absent else UNKNOWN), gone, gone.reason
+        return (self._if_absent if gone.absent else gone.truth), gone, gone.reason
 
     def explain(self, context: Context, named: bool = False) -> Verdict:
         truth, raw, reason = self._judge(context)
@@ -294,7 +294,7 @@ class Present(_Leaf):
         if raw.__class__ is not Gone:
             return (TRUE if self._wanted else FALSE), raw, ""
         if not raw.absent:
-            return UNKNOWN, raw, raw.reason
+            return raw.truth, raw, raw.reason
         return (FALSE if self._wanted else TRUE), raw, raw.reason
 
     def _expected(self, context: Context | None) -> str:

@@ -68,9 +68,10 @@ def _spec_lines(specs: Sequence[FactSpec], *, full: bool, width: int) -> Iterato
             spec.name, f"{spec.about} [{kind}]", indent=0, label_width=widest + 2, width=width, label_style=""
         )
         if full:
-            yield [("dim", f"  told by: {spec.source}")]
+            yield [("dim", f"  told by: {', '.join(spec.sources)}")]
             for field in spec.fields:
                 kind = f"{field.type}, {field.unit}" if field.unit else field.type
+                kind += f", {', '.join(field.vendors)} only" if field.vendors else ""
                 yield from hanging(field.name, f"{field.about} [{kind}]".strip(), indent=4, label_width=34, width=width)
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from nodectl.facts import registry as reg
 from nodectl.facts.conform import conform
+from nodectl.facts.joint import joined
 from nodectl.facts.registry import Context, FactNameError, FactSpec
 from nodectl.model import Fact, FactState, Node, absent, error, present
 
@@ -46,17 +47,25 @@ def gather(transcript: Transcript, wanted: Collection[str], node: Node) -> dict[
         except FactNameError as problem:
             facts[name] = error(name, str(problem))
             continue
-        by_source.setdefault(specs[name].source, []).append(name)
+        for source in specs[name].sources:
+            by_source.setdefault(source, []).append(name)
     for name in by_source.pop(reg.INVENTORY, ()):
         facts[name] = _expectation(name, node)
     derived = by_source.pop(reg.DERIVED_SOURCE, [])
     replies = _replies(transcript)
+    parts: dict[str, dict[str, Fact]] = {name: {} for name, spec in specs.items() if spec.parts}
     for source, names in by_source.items():
         reply = replies.get(source) if isinstance(replies, Mapping) else None
         if isinstance(replies, str):
-            facts.update(_all_errors(names, replies, source))
+            told = _all_errors(names, replies, source)
         else:
-            facts.update(_from_source(source, names, specs, reply, transcript.uid))
+            told = _from_source(source, names, specs, reply, transcript.uid)
+        for name, fact in told.items():
+            if name not in parts:
+                facts[name] = fact
+            elif reply is not None or isinstance(replies, str):  # a source that was not asked has no part to tell
+                parts[name][source] = fact
+    facts.update((name, joined(specs[name], told)) for name, told in parts.items())
     for name in derived:
         _derive(name, specs[name], facts)
     return {name: facts[name] for name in wanted}

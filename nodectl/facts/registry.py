@@ -8,6 +8,8 @@ The declarations live beside the parsers, in the modules that each of `PACKAGES`
 
 Such a module is imported whenever facts are listed, so it must import heavy libraries (xml, ...) inside its parsers.
 
+A fact may be told by several vendors' sources (`gpu.devices`): each declares its own part, with `vendor`. See `joint`.
+
 A family is declared as `sysctl[KEY]` and asked for as `sysctl[vm.swappiness]`. Keys come from check files and end as
 arguments of a probe source on the node: `check_key` refuses everything that could be more than a name there.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,6 +46,11 @@ PACKAGES: tuple[str, ...] = (
     "workload",
 )
 
+# Whose devices a part of a joint fact tells of, in the order in which the parts are put together. Habana makes Gaudi.
+VENDORS = ("nvidia", "amd", "habana", "intel")
+JOINT_TYPES = ("int", "list", "rows")
+VENDOR_FIELD = "vendor"
+
 TYPES = ("str", "int", "float", "bool", "version", "list", "row", "rows", "any")
 INVENTORY = "inventory"
 DERIVED_SOURCE = "derived"
@@ -62,12 +69,19 @@ class FactNameError(UserError, ValueError):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One column of a `row` or `rows` fact. `type` is one of `TYPES` but row and rows."""
+    """One column of a `row` or `rows` fact.
+
+    Attributes:
+        type: one of `TYPES` but row and rows.
+        vendors: in a joint fact, the vendors whose rows have it; empty where all have. The registry fills it in. A
+            check on a field that the row's vendor does not have is not applicable to that row.
+    """
 
     name: str
     type: str = "str"
     unit: str = ""
     about: str = ""
+    vendors: tuple[str, ...] = ()
 
 
 class FactSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +98,9 @@ class FactSpec(msgspec.Struct, frozen=True, kw_only=True):
         globs: a key may hold `*`.
         varies: differs between healthy nodes of one kind by nature (names, serials, temperatures, counters that grow):
             fleet rules leave it alone.
+        vendor: whose part of a joint fact this declares: its source tells it for this vendor's devices, and that it is
+            absent on a node that has none. Empty for a fact that is one source's alone.
+        parts: of a joint fact, (vendor, source) of each part. The registry fills it in.
     """
 
     name: str
@@ -96,6 +113,13 @@ class FactSpec(msgspec.Struct, frozen=True, kw_only=True):
     keys_as_args: bool = False
     globs: bool = False
     varies: bool = False
+    vendor: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that tell it: several for a joint fact."""
+        return tuple(source for _, source in self.parts) or (self.source,)
 
     @property
     def family(self) -> str | None:
@@ -141,23 +165,66 @@ class _Tables(msgspec.Struct, frozen=True):
 @functools.cache
 def _tables() -> _Tables:
     specs: dict[str, FactSpec] = {_EXPECT.name: _EXPECT}
+    parts: dict[str, list[FactSpec]] = {}
     parsers: dict[str, Parser] = {}
     derived: dict[str, Derivation] = {}
     for name in parser_modules():
         module = importlib.import_module(f"nodectl.facts.{name}")
         for spec in module.FACTS:
-            if spec.name in specs:
-                raise FactNameError(f"nodectl.facts.{name}: the fact {spec.name} is declared twice")
             if spec.type not in TYPES:
                 raise FactNameError(f"nodectl.facts.{name}: {spec.name} has the unknown type {spec.type!r}")
+            if spec.vendor:
+                parts.setdefault(spec.name, []).append(spec)
+            if spec.name in specs and not (spec.vendor and specs[spec.name].vendor):
+                raise FactNameError(f"nodectl.facts.{name}: the fact {spec.name} is declared twice")
             specs[spec.name] = spec
         for source, parser in module.SOURCES.items():
             if source in parsers:
                 raise FactNameError(f"nodectl.facts.{name}: the source {source} has a parser already")
             parsers[source] = parser
         derived.update(getattr(module, "DERIVED", {}))
+    specs.update((name, joint(declared)) for name, declared in parts.items())
     families = {spec.family: spec for spec in specs.values() if spec.family}
     return _Tables(specs, families, parsers, derived)
+
+
+def joint(parts: Sequence[FactSpec]) -> FactSpec:
+    """One declaration of a fact that several vendors' sources tell: numbers add up, lists unite, rows are put together.
+
+    A row says whose it is in its column `vendor`. A column that not every vendor declares names those that do.
+
+    Raises:
+        FactNameError: the parts do not fit together.
+    """
+    parts = sorted(parts, key=lambda part: VENDORS.index(part.vendor))
+    first = parts[0]
+    for part in parts:
+        if part.type not in JOINT_TYPES or (part.type, part.unit, part.varies) != (
+            first.type,
+            first.unit,
+            first.varies,
+        ):
+            raise FactNameError(f"{first.name}: the part of {part.vendor} is {part.type}, which cannot be put together")
+    columns: dict[str, list[Field]] = {}
+    having: dict[str, list[str]] = {}
+    for part in parts:
+        for field in part.fields:
+            columns.setdefault(field.name, []).append(field)
+            having.setdefault(field.name, []).append(part.vendor)
+    for name, fields in columns.items():
+        if any((field.type, field.unit) != (fields[0].type, fields[0].unit) for field in fields):
+            raise FactNameError(f"{first.name}: the vendors declare the column {name} with different types or units")
+        if len(having[name]) != len(set(having[name])):
+            raise FactNameError(f"{first.name}: a vendor declares the column {name} twice")
+    told = tuple(
+        msgspec.structs.replace(fields[0], vendors=() if len(fields) == len(parts) else tuple(having[name]))
+        for name, fields in columns.items()
+    )
+    if first.type == "rows":
+        told = (*told, Field(VENDOR_FIELD, "str", "", f"who makes it: {', '.join(VENDORS)}"))
+    return msgspec.structs.replace(
+        first, fields=told, vendor="", parts=tuple((part.vendor, part.source) for part in parts)
+    )
 
 
 def parser_modules() -> list[str]:
@@ -268,8 +335,9 @@ def sources_for(fact_names: Collection[str]) -> dict[str, list[str]]:
         spec = resolve(name)
         if spec.source in (INVENTORY, DERIVED_SOURCE):
             continue
-        args = asked.setdefault(spec.source, set())
         key = split_name(name)[1]
-        if spec.keys_as_args and key is not None:
-            args.add(key)
+        for source in spec.sources:
+            args = asked.setdefault(source, set())
+            if spec.keys_as_args and key is not None:
+                args.add(key)
     return {source: sorted(asked[source]) for source in sorted(asked)}

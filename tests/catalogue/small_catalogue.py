@@ -24,6 +24,7 @@ class Spec(NamedTuple):
     fields: tuple[Any, ...] = ()
     unit: str = ""
     name: str = ""
+    vendors: tuple[str, ...] = ()
 
 
 def column(name: str, type_: str, unit: str = "") -> Spec:

@@ -42,7 +42,7 @@ def facts_of(
     facts = list(parser(reply, Context(keys=keys or {})))
     for fact in facts:
         spec = registry.resolve(fact.name)
-        assert spec.source == source, fact.name
+        assert source in spec.sources, fact.name
         assert conform(fact, spec) is fact, f"{fact.name} is not what it is declared as: {fact.value!r:.200}"
         assert fact.state is FactState.VALUE or fact.reason, f"{fact.name} gives no reason"
     by_name = {fact.name: fact for fact in facts}
@@ -50,7 +50,7 @@ def facts_of(
     missing = {
         name
         for name, spec in registry.registry().items()
-        if spec.source == source and spec.family is None and name not in by_name
+        if source in spec.sources and spec.family is None and name not in by_name
     }
     assert not missing, f"nothing was said of {missing}"
     return by_name

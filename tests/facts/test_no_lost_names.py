@@ -52,10 +52,10 @@ def _all_names() -> list[str]:
     return sorted([*_from_probe(), *(spec.name for spec in registry().values() if spec.source == DERIVED_SOURCE)])
 
 
-def _source(name: str) -> str:
+def _sources(name: str) -> tuple[str, ...]:
     spec = spec_for(name)
     assert spec is not None
-    return spec.source
+    return spec.sources
 
 
 def _facts(replies: Mapping[str, Any], names: list[str]) -> dict[str, Fact]:
@@ -77,8 +77,9 @@ def real() -> dict[str, SourceReply]:
 def test_every_source_has_a_parser_and_every_fact_a_source() -> None:
     specs = load_sources()
     for name in _from_probe():
-        assert _source(name) in specs, f"{name}: there is no probe source {_source(name)}"
-    told = {spec.source for spec in registry().values()}
+        for source in _sources(name):
+            assert source in specs, f"{name}: there is no probe source {source}"
+    told = {source for spec in registry().values() for source in spec.sources}
     assert set(specs) <= told, "sources that nobody reads"
 
 
@@ -109,7 +110,7 @@ def test_a_source_that_did_not_end_gives_errors_however_much_of_it_came(
     real: dict[str, SourceReply], state: str
 ) -> None:
     for source in real:
-        names = [name for name in _from_probe() if _source(name) == source]
+        names = [name for name in _from_probe() if source in _sources(name)]
         sections = real[source].sections
         for count in range(len(sections) + 1):
             broken = SourceReply(source, state, sections[:count], rc=None, duration_ms=5000, note="for this test")
@@ -139,7 +140,7 @@ def test_garbage_in_every_section_gives_errors(real: dict[str, SourceReply]) -> 
 @pytest.mark.parametrize("torn", [False, True], ids=["killed between sections", "killed within a section"])
 def test_a_source_that_was_killed_gives_errors(real: dict[str, SourceReply], torn: bool) -> None:
     for source, reply in real.items():
-        names = [name for name in _from_probe() if _source(name) == source]
+        names = [name for name in _from_probe() if source in _sources(name)]
         for count in range(len(reply.sections)):
             sections = reply.sections[:count]
             if torn:

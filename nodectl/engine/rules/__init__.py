@@ -21,6 +21,8 @@ import msgspec
 from nodectl.catalogue.operands import NOT_REPORTED
 from nodectl.model import Fact, FactState, Outcome
 
+NVIDIA = "nvidia"
+
 
 class CannotTellError(Exception):
     """A rule cannot tell: its check is unknown, with this text as the reason."""
@@ -81,7 +83,7 @@ class FactView:
         return default if self.fact(name).state is FactState.ABSENT else self.value(name)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a table fact.
+        """The rows of a table fact. `gpu.devices` and `gpu.pci` have every vendor's: see `nvidia_rows`.
 
         Raises:
             CannotTellError: it is absent, could not be read, or is not a table.
@@ -90,6 +92,22 @@ class FactView:
         if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):
             raise CannotTellError(f"{name} is not a table of rows")
         return list(rows)
+
+    def nvidia_rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of NVIDIA's devices alone, of a table that may hold those of several vendors.
+
+        Raises:
+            CannotTellError: as `rows`.
+        """
+        return self.rows_of(NVIDIA, name)
+
+    def rows_of(self, vendor: str, name: str) -> list[dict[str, Any]]:
+        """The rows of one vendor's devices (`vendor` as the facts have it: nvidia, amd, habana, intel).
+
+        Raises:
+            CannotTellError: as `rows`.
+        """
+        return [row for row in self.rows(name) if row.get("vendor", NVIDIA) == vendor]
 
 
 def field_error(row: Mapping[str, Any], field: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nodectl.facts.conform import ERRORS_KEY
 from nodectl.facts.reading import Row, errors_for, one_line, origin
-from nodectl.facts.registry import Context, FactSpec, Field
+from nodectl.facts.registry import VENDORS, Context, FactSpec, Field
 from nodectl.model import Fact, present
 
 if TYPE_CHECKING:
@@ -30,10 +31,35 @@ _FIELDS = (
     Field("enabled", "bool", "", "a driver has switched the device on"),
     Field("virtual_function", "bool", "", "an SR-IOV virtual function of another device"),
 )
+_GPU_FIELDS = (*_FIELDS, Field("vendor", "str", "", f"who makes it: {', '.join(VENDORS)}"))
+# Graphics of AMD and Intel are not counted: the source leaves them out.
+ACCELERATORS = {
+    "nvidia": "NVIDIA GPUs",
+    "amd": "AMD Instinct GPUs",
+    "habana": "Gaudi accelerators",
+    "intel": "Intel GPUs",
+}
+COUNTS = {
+    "nvidia": "nvidia.pci_count",
+    "amd": "amd.pci_count",
+    "habana": "gaudi.pci_count",
+    "intel": "intel.pci_count",
+}
 FACTS: tuple[FactSpec, ...] = (
-    FactSpec(name="gpu.pci", type="rows", source=SOURCE, fields=_FIELDS, about="NVIDIA GPUs on the PCI bus"),
-    FactSpec(name="nvidia.pci_count", type="int", source=SOURCE, about="NVIDIA GPUs on the PCI bus (no driver needed)"),
-    FactSpec(name="gpu.pci_ids", type="list", source=SOURCE, about="The different PCI vendor:device pairs of the GPUs"),
+    FactSpec(
+        name="gpu.pci", type="rows", source=SOURCE, fields=_GPU_FIELDS, about="GPUs on the PCI bus, of every vendor"
+    ),
+    FactSpec(name="gpu.pci_count", type="int", source=SOURCE, about="GPUs on the PCI bus, of every vendor"),
+    FactSpec(name="gpu.vendors", type="list", source=SOURCE, about="Who made the GPUs on the PCI bus"),
+    *(
+        FactSpec(
+            name=name, type="int", source=SOURCE, about=f"{ACCELERATORS[vendor]} on the PCI bus (no driver needed)"
+        )
+        for vendor, name in COUNTS.items()
+    ),
+    FactSpec(
+        name="gpu.pci_ids", type="list", source=SOURCE, about="The different PCI vendor:device pairs of NVIDIA GPUs"
+    ),
     FactSpec(name="nvswitch.pci", type="rows", source=SOURCE, fields=_FIELDS, about="NVSwitches on the PCI bus"),
     FactSpec(name="nic.pci", type="rows", source=SOURCE, fields=_FIELDS, about="NVIDIA/Mellanox NICs on the PCI bus"),
 )
@@ -43,7 +69,12 @@ _LINE = re.compile(r"/sys/bus/pci/devices/([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}
 _SPEED = re.compile(r"([0-9]{1,3}(?:\.[0-9])?) GT/s(?: PCIe)?")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _HEX_PAIR = re.compile(r"([0-9A-Fa-f]{4}):([0-9A-Fa-f]{4})")
-_GPU_CLASSES = ("0300", "0302")
+_GPUS = {
+    "nvidia": ("10de", ("0300", "0302")),
+    "amd": ("1002", ("03", "12")),
+    "habana": ("1da3", ("12",)),
+    "intel": ("8086", ("03",)),
+}
 _SWITCH_CLASS = "0680"
 # 63 is what the six bits of a device that no longer answers read as; 255 is the kernel's "unknown".
 _NO_WIDTH = (63, 255)
@@ -60,17 +91,38 @@ def parse_pci(reply: SourceReply, context: Context) -> Iterable[Fact]:
         return errors_for(_NAMES, f"cannot look at the PCI bus: {reason or 'ls failed'}", **where)
     virtual = reply.find("text", "virtual functions")
     rows = device_rows(reply, frozenset(virtual.text.split()) if virtual else frozenset())
-    gpus = [row for row in rows if _is(row, "10de", _GPU_CLASSES)]
     unread = next((row for row in rows if row["pci_id"] is None or row["class"] is None), None)
     if unread is not None:
         return errors_for(_NAMES, f"cannot read what the PCI device {unread['pci_bus_id']} is", **where)
+    gpus = [{**row, "vendor": vendor} for row in rows if (vendor := _vendor(row))]
+    nvidia = [row for row in gpus if row["vendor"] == "nvidia"]
     return [
+        *_of_all_vendors(reply, gpus, where),
         present("gpu.pci", gpus, **where),
-        present("nvidia.pci_count", len(gpus), **where),
-        present("gpu.pci_ids", list(dict.fromkeys(row["pci_id"] for row in gpus)), **where),
+        present("nvidia.pci_count", len(nvidia), **where),
+        present("gpu.pci_ids", list(dict.fromkeys(row["pci_id"] for row in nvidia)), **where),
         present("nvswitch.pci", [row for row in rows if _is(row, "10de", (_SWITCH_CLASS,))], **where),
         present("nic.pci", [row for row in rows if _is(row, "15b3", ("02",))], **where),
     ]
+
+
+def _of_all_vendors(reply: SourceReply, gpus: list[Row], where: dict[str, Any]) -> list[Fact]:
+    """What needs a look for every vendor's GPUs. Transcripts of earlier versions have none but NVIDIA's."""
+    others = {vendor: name for vendor, name in COUNTS.items() if vendor != "nvidia"}
+    if reply.find("text", "vendors") is None:
+        names = ("gpu.pci_count", "gpu.vendors", *others.values())
+        return errors_for(names, "this probe looked for NVIDIA's GPUs only", **where)
+    counts = Counter(row["vendor"] for row in gpus)
+    return [
+        present("gpu.pci_count", len(gpus), **where),
+        present("gpu.vendors", [vendor for vendor in COUNTS if counts[vendor]], **where),
+        *(present(name, counts[vendor], **where) for vendor, name in others.items()),
+    ]
+
+
+def _vendor(row: Row) -> str:
+    """Who makes a GPU; empty for every other device."""
+    return next((vendor for vendor, (pci, classes) in _GPUS.items() if _is(row, pci, classes)), "")
 
 
 def _is(row: Row, vendor: str, classes: tuple[str, ...]) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nodectl.probe.transcript import Section, SourceReply
 
 SOURCE = "nvidia_smi_q"
+VENDOR = "nvidia"
 XML_COMMAND = "nvidia-smi -q -x"
 TEXT_COMMAND = "nvidia-smi -q"
 
@@ -39,20 +40,33 @@ FACTS: tuple[FactSpec, ...] = (
         source=SOURCE,
         about="The newest CUDA version that the driver supports",
     ),
-    FactSpec(name="gpu.count", type="int", source=SOURCE, about="GPUs that nvidia-smi lists"),
+    FactSpec(
+        name="gpu.count",
+        type="int",
+        source=SOURCE,
+        vendor=VENDOR,
+        about="GPUs that their vendors' tools list (nvidia-smi, amd-smi, hl-smi, xpu-smi)",
+    ),
     FactSpec(
         name="gpu.attached_count",
         type="int",
         source=SOURCE,
         about="GPUs that the driver says are attached; more than gpu.count when one cannot be listed",
     ),
-    FactSpec(name="gpu.models", type="list", source=SOURCE, about="The different product names of the GPUs"),
+    FactSpec(
+        name="gpu.models",
+        type="list",
+        source=SOURCE,
+        vendor=VENDOR,
+        about="The different product names of the GPUs",
+    ),
     FactSpec(
         name="gpu.devices",
         type="rows",
         source=SOURCE,
+        vendor=VENDOR,
         fields=DEVICE_FIELDS,
-        about="One row a GPU, as nvidia-smi has it",
+        about="One row a GPU, as its vendor's tool has it (nvidia-smi, amd-smi, hl-smi, xpu-smi)",
     ),
     FactSpec(
         name="gpu.processes", type="rows", source=SOURCE, fields=PROCESS_FIELDS, about="The processes that use a GPU"
@@ -79,8 +93,17 @@ def parse_query(reply: SourceReply, context: Context) -> Iterable[Fact]:
     record = _read(section)
     if record is None:
         reason = failure(section, section.text) or "nvidia-smi printed nothing"
+        if section.rc and _has_no_gpu(reply):
+            none = "there is no NVIDIA GPU"
+            return [present("driver.smi_error", reason, **where), *(absent(name, none, **where) for name in _ALL)]
         return [present("driver.smi_error", reason, **where), *errors_for(_ALL, reason, **where)]
     return [_smi_error(section, record, where), *_head_facts(record, where), *_list_facts(record, where)]
+
+
+def _has_no_gpu(reply: SourceReply) -> bool:
+    """The source looked for NVIDIA's GPUs without nvidia-smi, and found none."""
+    devices = reply.find("text", "NVIDIA devices")
+    return devices is not None and not devices.text.strip()
 
 
 def _read(section: Section) -> ReplyRecord | None:

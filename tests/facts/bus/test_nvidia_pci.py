@@ -43,7 +43,7 @@ def test_a_gpu_an_nvswitch_and_a_nic() -> None:
         {
             "pci_bus_id": "0000:18:00.0", "pci_id": "10de:2335", "subsystem_id": "10de:18bf", "class": "0302",
             "driver": "nvidia", "virtual_function": False, "numa_node": 0, "link_speed_gts": 32.0,
-            "link_speed_max_gts": 32.0, "link_width": 16, "link_width_max": 16, "enabled": True,
+            "link_speed_max_gts": 32.0, "link_width": 16, "link_width_max": 16, "enabled": True, "vendor": "nvidia",
         }
     ]  # fmt: skip
     assert facts["nvidia.pci_count"].value == 1

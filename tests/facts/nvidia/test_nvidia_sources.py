@@ -73,7 +73,7 @@ def test_the_query_is_thinned_on_the_node_and_keeps_its_exit_code(with_smi, shel
     listed = "\n".join(PROCESS.format(name) for name in names)
     answer = TWO_GPUS.read_text().replace("<processes>", f"{BULK}<processes>{listed}", 1)
     with_smi(answer, rc)
-    (section,) = run("nvidia_smi_q", shell).sections
+    section, *_ = run("nvidia_smi_q", shell).sections
     assert (section.name, section.rc, section.stderr) == (XML, rc, "a warning\n")
     assert "supported_clocks" not in section.text
     assert "secret" not in section.text
