@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
@@ -11,46 +10,23 @@ import click
 
 from nodectl import __version__
 from nodectl.cli import exit_codes
+from nodectl.cli.lazy_group import LazyGroup
 from nodectl.errors import UserError
 
 # name: (module, one line of help): the help is here so that `nodectl --help` imports no command.
 COMMANDS = {
     "check": ("nodectl.cli.check", "Check nodes against the catalogue and say what is wrong"),
     "collect": ("nodectl.cli.collect", "Save what the nodes answer, to check it later"),
-    "checks": ("nodectl.cli.checks", "List and explain the checks of the catalogue"),
+    "checks": ("nodectl.cli.checks", "List the checks of the catalogue, and write your own"),
+    "explain": ("nodectl.cli.checks.show", "What one check asks for, why, who says so, and how to mend it"),
     "facts": ("nodectl.cli.facts", "List the facts that checks can ask for, or print those of a node"),
     "hosts": ("nodectl.cli.hosts", "Print what an inventory resolves to, and how each node would be reached"),
 }
 
 
-class LazyGroup(click.Group):
-    """Imports the module of a command only when that command is run."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0] if args else ""
-        if name not in COMMANDS and not name.startswith("-"):
-            from nodectl.suggest import did_you_mean
-
-            raise click.UsageError(f'there is no command "{name}"{did_you_mean(name, COMMANDS)}', ctx)
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, members=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, "-V", "--version", message="nodectl %(version)s")
 def cli() -> None:
     """Health checks for GPU nodes, over SSH, with nothing installed on them.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nodectl.catalogue import Check
-from nodectl.catalogue.combine import PythonRule
 from nodectl.view.by_hand import commands_for
 from nodectl.view.lines import Line, hanging
 
@@ -20,12 +19,9 @@ def check_lines(check: Check, *, width: int = 100) -> Iterator[Line]:
 
     yield [("bold", check.id), ("dim", f"  {check.severity.value}, {check.confidence}")]
     yield from hanging("", check.title, indent=2, label_width=0, width=width)
-    if isinstance(check.expect, PythonRule):
-        yield from entry("told by", f"the function {check.expect.target}")
-    else:
-        yield from entry("expected", check.expect.expected(None))
-    if check.applies_when is not None:
-        yield from entry("applies when", check.applies_when.expected(None, True))
+    yield from entry("expected", check.expected)
+    if check.applies:
+        yield from entry("applies when", check.applies)
     yield from entry("why", check.why)
     for name, param in check.params.items():
         text = f"{name} = {check.values[name]} ({param.type}" + (f"; {param.about})" if param.about else ")")

@@ -11,7 +11,6 @@ import pytest
 from nodectl.catalogue import CatalogueError, select
 from nodectl.engine import catalogue_for_run
 from nodectl.engine.evaluate import rule_function
-from nodectl.engine.lint import main
 from nodectl.facts import registry
 
 CHECK = """
@@ -77,12 +76,3 @@ def test_loading_imports_no_rule_and_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_lint_prints_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
-    assert "checks" in capsys.readouterr().out
-    assert main([str(folder_with(tmp_path, "gpu.count", "{fact: gpu.count, gee: 1}"))]) == 2
-    out = capsys.readouterr().out
-    assert 'site.yaml:6: site.gpus: expect.gee: unknown operator or key "gee"; did you mean "ge"?' in out
-    assert "1 problems" in out
