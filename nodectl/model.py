@@ -164,6 +164,49 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     waived_by: str = ""
 
 
+class ValueCount(msgspec.Struct, frozen=True):
+    """One value of a fact in a group of nodes. `value` is None where the fact is absent."""
+
+    value: Any
+    nodes: tuple[str, ...]
+
+
+class FleetFinding(Finding, frozen=True, kw_only=True):
+    """What a fleet rule says: nodes that differ from the others like them, or what must not be there twice.
+
+    Attributes:
+        node: empty; the nodes are in `nodes`.
+        subject: what is compared (`sysctl[vm.swappiness]`, `gpu.devices.vbios_version`), or the rack.
+        group: the hardware class in which nodes were compared; empty where a rule looks at all nodes.
+        nodes: who differs; where there is no clear majority, everybody who could be compared.
+        value: what these nodes have; None where the fact is absent on them, or where there is no clear majority.
+        majority, majority_nodes: what most have, and how many; None and 0 where there is no clear majority.
+        compared: how many nodes could be compared. untold: of how many it could not be told.
+        values: where there is no clear majority, and where something is there twice: the values with their nodes.
+        majority_fails: checks that read the same and that most nodes of the majority fail: it is no model then.
+        told_by: checks that read the same and that all of `nodes` fail.
+    """
+
+    group: str = ""
+    nodes: tuple[str, ...] = ()
+    value: Any = None
+    majority: Any = None
+    majority_nodes: int = 0
+    compared: int = 0
+    untold: int = 0
+    values: tuple[ValueCount, ...] = ()
+    majority_fails: tuple[str, ...] = ()
+    told_by: tuple[str, ...] = ()
+
+
+class FleetGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes of one hardware class, by what makes them comparable. Too few are not compared."""
+
+    name: str
+    nodes: tuple[str, ...]
+    compared: bool
+
+
 class NodeResult(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one run learnt about one node."""
 
@@ -228,11 +271,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         outcomes: (node, check) pairs by their worst outcome, `waived` apart.
         severities: failed (node, check) pairs by severity, without the waived.
+        fleet: findings over several nodes, by outcome, `waived` apart.
     """
 
     nodes: NodeCounts
     outcomes: dict[str, int]
     severities: dict[str, int]
+    fleet: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -259,8 +304,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeReport, ...]
     checks: tuple[CheckReport, ...]
     results: tuple[Finding, ...]
-    fleet: tuple[Finding, ...]
+    fleet: tuple[FleetFinding, ...]
     messages: tuple[Message, ...]
+    groups: tuple[FleetGroup, ...] = ()
 
 
 def present(name: str, value: Any, **origin: Any) -> Fact:

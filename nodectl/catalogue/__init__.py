@@ -6,6 +6,7 @@ selection = select(catalogue, "default", areas=["gpu"])
 
 from __future__ import annotations
 
+from nodectl.catalogue.fleet import FleetRule
 from nodectl.catalogue.load import load_catalogue
 from nodectl.catalogue.model import Catalogue, Check, Drop, Fix, Param, Profile, Selection
 from nodectl.catalogue.problems import CatalogueError
@@ -18,6 +19,7 @@ __all__ = [
     "Check",
     "Drop",
     "Fix",
+    "FleetRule",
     "Param",
     "Profile",
     "Selection",

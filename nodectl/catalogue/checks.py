@@ -45,7 +45,7 @@ KEYS = (
 PHASES = ("guard", "drain", "packages", "modules", "files", "sysctl", "services", "firmware", "reboot")
 RISKS = ("none", "low", "medium", "high")
 REBOOTS = ("never", "maybe", "required")
-RESERVED_AREAS = ("waiver", "fleet")
+RESERVED_AREAS = ("waiver",)
 
 _MAX_TITLE = 100
 _MAX_WHY = 500

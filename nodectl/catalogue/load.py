@@ -1,6 +1,7 @@
 """Read a catalogue from its folders: all files, all problems, in one go.
 
     DIR/AREA.yaml, DIR/AREA-more.yaml   checks, one YAML document each; ids begin with "AREA."
+    DIR/fleet.yaml, DIR/fleet-more.yaml fleet rules: nodectl.catalogue.fleet
     DIR/tables/NAME.yaml                one table
     DIR/profiles/NAME.yaml              one profile
     DIR/catalogue.yaml                  {catalogue: nodectl, version: "2026.11.20"}   (the shipped folder has it)
@@ -19,6 +20,8 @@ from typing import Any
 import msgspec
 
 from nodectl.catalogue.checks import RESERVED_AREAS, RuleProblem, Surroundings, read_check
+from nodectl.catalogue.fleet import AREA as FLEET_AREA
+from nodectl.catalogue.fleet import FleetRule, read_fleet_rule
 from nodectl.catalogue.leaf import KnownFacts
 from nodectl.catalogue.model import Catalogue, Check, Profile
 from nodectl.catalogue.problems import CatalogueError, Place, check_keys, require_mapping, require_text
@@ -70,6 +73,7 @@ class _Loader:
         self._version_files: list[Path] = []
         self.problems: list[str] = []
         self.checks: dict[str, Check] = {}
+        self.fleet: dict[str, FleetRule] = {}
         self._broken_checks: set[str] = set()
         self._aliases: dict[str, str] = {}
         self._tables: dict[str, Table] = {}
@@ -110,7 +114,7 @@ class _Loader:
         for path in self._check_files:
             self._read_checks(path, around)
         self._check_aliases()
-        known = Known(self.checks, self._aliases, self._broken_checks)
+        known = Known({**self.checks, **self.fleet}, self._aliases, self._broken_checks)
         for path in self._profile_files:
             self._read_profile(path, known)
         self._profiles = resolve_profiles(self._drafts)
@@ -123,6 +127,7 @@ class _Loader:
             tables=self._tables,
             profiles=self._profiles,
             aliases=self._aliases,
+            fleet=self.fleet,
             version=self._version or max((table.version for table in self._tables.values()), default="0"),
             digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
         )
@@ -174,25 +179,33 @@ class _Loader:
             )
             return
         for doc in self._documents(path) or ():
-            check = read_check(doc, area, around, self.problems)
+            check: Check | FleetRule | None
+            if area == FLEET_AREA:
+                check = read_fleet_rule(doc, self._known_facts, self.problems)
+            else:
+                check = read_check(doc, area, around, self.problems)
             if check is None:
                 if isinstance(doc.value, dict) and isinstance(doc.value.get("id"), str):
                     self._broken_checks.add(doc.value["id"])
                 continue
-            earlier = self.checks.get(check.id)
+            earlier = self.checks.get(check.id) or self.fleet.get(check.id)
             if earlier is not None:
                 self.problems.append(
                     f"{check.origin}: {check.id}: is defined at {earlier.origin}: choose another id "
                     "(to change a check, set its params or severity in a profile)"
                 )
                 continue
-            self.checks[check.id] = check
+            if isinstance(check, FleetRule):
+                self.fleet[check.id] = check
+            else:
+                self.checks[check.id] = check
             self._content[check.id] = check.raw
 
     def _check_aliases(self) -> None:
-        for check in self.checks.values():
+        known: dict[str, Check | FleetRule] = {**self.checks, **self.fleet}
+        for check in known.values():
             for alias in check.aliases:
-                other = self.checks.get(alias) or self.checks.get(self._aliases.get(alias, ""))
+                other = known.get(alias) or known.get(self._aliases.get(alias, ""))
                 if other is not None:
                     self.problems.append(
                         f"{check.origin}: {check.id}: aliases: {quoted(alias)} is "

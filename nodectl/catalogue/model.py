@@ -233,3 +233,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[str, ...]
     tables: dict[str, Table]
     fleet: tuple[FleetRule, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Check | FleetRule, ...]:
+        """Checks, then fleet rules: what people list, select and waive alike."""
+        return (*self.checks, *self.fleet)

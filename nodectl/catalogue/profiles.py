@@ -16,10 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from nodectl.catalogue.fleet import FleetRule
 from nodectl.catalogue.model import Catalogue, Check, Drop, Profile, Selection
 from nodectl.catalogue.problems import (
     CatalogueError,
@@ -46,7 +47,7 @@ class Known(msgspec.Struct, frozen=True):
         broken: ids of checks that could not be read: naming them is no further problem.
     """
 
-    checks: Mapping[str, Check]
+    checks: Mapping[str, Check | FleetRule]
     aliases: Mapping[str, str]
     broken: Collection[str]
 
@@ -236,7 +237,8 @@ def select(catalogue: Catalogue, profile: str, *, only: Sequence[str] = (), area
         )
     problems: list[str] = []
     named = _named_ids(catalogue, only, problems)
-    all_areas = sorted({check.area for check in catalogue.checks.values()})
+    everything: dict[str, Check | FleetRule] = {**catalogue.checks, **catalogue.fleet}
+    all_areas = sorted({check.area for check in everything.values()})
     for area in areas:
         if area not in all_areas:
             guess = did_you_mean(area, all_areas)
@@ -245,34 +247,41 @@ def select(catalogue: Catalogue, profile: str, *, only: Sequence[str] = (), area
         raise CatalogueError(problems)
     dropped = {drop.id for drop in chosen.drop}
     of_profile = chosen.ids - dropped if areas or not only else frozenset()
-    checks = [
-        _in_effect(check, chosen)
-        for check in catalogue.checks.values()
-        if check.id in named or (check.id in of_profile and (not areas or check.area in areas))
-    ]
-    if not checks:
+
+    def is_taken(check: Check | FleetRule) -> bool:
+        return check.id in named or (check.id in of_profile and (not areas or check.area in areas))
+
+    checks = tuple(_in_effect(check, chosen) for check in catalogue.checks.values() if is_taken(check))
+    fleet = tuple(_in_effect(rule, chosen) for rule in catalogue.fleet.values() if is_taken(rule))
+    if not checks and not fleet:
         where = f" in area {', '.join(areas)}" if areas else ""
         raise CatalogueError([f"the profile {quoted(profile)} selects no check{where}: nothing would be run"])
-    facts = sorted({fact for check in checks for fact in check.facts})
-    return Selection(profile=profile, checks=tuple(checks), facts=tuple(facts), tables=catalogue.tables)
+    facts = {fact for check in checks for fact in check.facts} | {fact for rule in fleet for fact in rule.wanted}
+    return Selection(
+        profile=profile, checks=checks, facts=tuple(sorted(facts)), tables=catalogue.tables, fleet=fleet
+    )
 
 
 def _named_ids(catalogue: Catalogue, only: Sequence[str], problems: list[str]) -> set[str]:
     named: set[str] = set()
+    known = {**catalogue.checks, **catalogue.fleet}
     for word in only:
-        if word in catalogue.checks:
+        if word in known:
             named.add(word)
         elif word in catalogue.aliases:
             named.add(catalogue.aliases[word])
         else:
-            found = [name for name in catalogue.checks if fnmatchcase(name, word)]
+            found = [name for name in known if fnmatchcase(name, word)]
             if not found:
-                problems.append(f"no check {quoted(word)}{did_you_mean(word, [*catalogue.checks, *catalogue.aliases])}")
+                problems.append(f"no check {quoted(word)}{did_you_mean(word, [*known, *catalogue.aliases])}")
             named.update(found)
     return named
 
 
-def _in_effect(check: Check, profile: Profile) -> Check:
+_AnyCheck = TypeVar("_AnyCheck", Check, FleetRule)
+
+
+def _in_effect(check: _AnyCheck, profile: Profile) -> _AnyCheck:
     """The check with the severity and parameters of the profile."""
     values = profile.params.get(check.id)
     severity = profile.severities.get(check.id)

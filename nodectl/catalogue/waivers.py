@@ -113,8 +113,9 @@ def _read(place: Place, raw: Any, catalogue: Catalogue) -> Waiver | None:
     check_keys(place, raw, _KEYS)
     check = require_text(place.at("check"), raw.get("check"))
     check = catalogue.aliases.get(check, check)
-    if check and check not in catalogue.checks:
-        place.at("check").say(f"no check {quoted(check)}{did_you_mean(check, catalogue.checks)}")
+    if check and check not in catalogue.checks and check not in catalogue.fleet:
+        known = [*catalogue.checks, *catalogue.fleet]
+        place.at("check").say(f"no check {quoted(check)}{did_you_mean(check, known)}")
     nodes, names, groups, patterns = _read_nodes(place.at("nodes"), raw.get("nodes"))
     reason = require_text(place.at("reason"), raw.get("reason"))
     owner = require_text(place.at("owner"), raw.get("owner"))

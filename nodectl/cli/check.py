@@ -113,7 +113,7 @@ def run_check(
         finished = check_live(choice, spec, catalogue, save)
     apply_waivers(finished, msgspec.structs.replace(checks, waivers=waivers), catalogue)
     code = finished.stopped or exit_codes.of_run(
-        finished.results, fail_on=Severity(fail_on), allow_incomplete=allow_incomplete, style=exit_style
+        finished.results, finished.fleet, fail_on=Severity(fail_on), allow_incomplete=allow_incomplete, style=exit_style
     )
     report = build_report(
         finished.results,
@@ -125,6 +125,7 @@ def run_check(
         partial=bool(finished.stopped),
         messages=finished.messages,
         fleet=finished.fleet,
+        groups=finished.groups,
         with_facts=with_facts,
     )
     if as_json:

@@ -15,12 +15,13 @@ from nodectl.cli import exit_codes
 from nodectl.cli.options import CheckChoice, NodeChoice
 from nodectl.cli.progress import Progress
 from nodectl.cli.session import Terminated, chosen_nodes, reach, terminable
+from nodectl.engine.across.rules import FleetRules
 from nodectl.fleet.plan import Plan
 from nodectl.fleet.probing import FleetProbe
 from nodectl.fleet.run import CheckRun
 from nodectl.fleet.worker import PlanSpec
 from nodectl.inventory import select
-from nodectl.model import Finding, Message, Node, NodeResult, NodeState
+from nodectl.model import FleetFinding, FleetGroup, Message, Node, NodeResult, NodeState
 from nodectl.probe.store import TranscriptStore, read_folder
 from nodectl.probe.transcript import Transcript, TranscriptWriteError
 
@@ -33,7 +34,8 @@ class Finished(msgspec.Struct):
     nodes: list[Node]
     stopped: int = 0
     messages: list[Message] = msgspec.field(default_factory=list)
-    fleet: tuple[Finding, ...] = ()
+    fleet: tuple[FleetFinding, ...] = ()
+    groups: tuple[FleetGroup, ...] = ()
 
 
 def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: Path | None) -> Finished:
@@ -42,7 +44,8 @@ def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: P
         plan = spec.plan(catalogue, way.nodes)
         probe = FleetProbe(way.nodes, plan, way.transports, way.options)
         saving = Saving(probe, TranscriptStore(save)) if save else None
-        finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, way.nodes, probe)
+        across = FleetRules(plan.selections, way.nodes, catalogue)
+        finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, way.nodes, across, probe)
     finished.messages += [Message("warning", text) for text in way.notes]
     if saving and saving.problems:
         finished.messages.append(Message("error", saving.summary))
@@ -60,7 +63,8 @@ def check_saved(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, folder
     if not nodes:
         raise click.UsageError(f"no transcripts in {folder}: make some with nodectl collect --hosts ... -o {folder}")
     plan = spec.plan(catalogue, nodes)
-    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, nodes)
+    across = FleetRules(plan.selections, nodes, catalogue)
+    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, nodes, across)
     finished.messages += [Message("warning", problem) for problem in problems]
     return finished
 
@@ -75,7 +79,7 @@ def apply_waivers(finished: Finished, checks: CheckChoice, catalogue: Catalogue)
     if not files:
         return
     from nodectl.catalogue.waivers import load_waivers
-    from nodectl.engine.waive import about_waivers, waive
+    from nodectl.engine.waive import about_waivers, waive, waive_fleet
 
     waivers = load_waivers(files, catalogue)
     today = datetime.now(timezone.utc).date()
@@ -87,7 +91,8 @@ def apply_waivers(finished: Finished, checks: CheckChoice, catalogue: Catalogue)
         for result in finished.results
     ]
     judged = {result.node: result.findings for result in finished.results if result.state is NodeState.REACHED}
-    finished.fleet = about_waivers(waivers, judged, finished.nodes, today=today)
+    finished.fleet = waive_fleet(finished.fleet, waivers, finished.nodes, today=today)
+    finished.fleet += about_waivers(waivers, judged, finished.nodes, today=today)
 
 
 class Saving:
@@ -117,7 +122,9 @@ class Saving:
         return f"not every transcript was saved: {self.problems[0]}{more}" if self.problems else ""
 
 
-def _finish(run: CheckRun, plan: Plan, nodes: list[Node], probe: FleetProbe | None = None) -> Finished:
+def _finish(
+    run: CheckRun, plan: Plan, nodes: list[Node], across: FleetRules, probe: FleetProbe | None = None
+) -> Finished:
     results: list[NodeResult] = []
     stopped = 0
     progress = Progress(len(nodes))
@@ -126,11 +133,14 @@ def _finish(run: CheckRun, plan: Plan, nodes: list[Node], probe: FleetProbe | No
             progress.start()
             for result in run:
                 results.append(result)
+                across.add(result)
                 progress.node_done(result)
         except (KeyboardInterrupt, Terminated) as exc:
             stopped = exit_codes.INTERRUPTED if isinstance(exc, KeyboardInterrupt) else exit_codes.TERMINATED
             with contextlib.suppress(KeyboardInterrupt, Terminated):
-                results += run.stop(probe.stop() if probe else ())
+                for result in run.stop(probe.stop() if probe else ()):
+                    results.append(result)
+                    across.add(result)
         finally:
             progress.close()
-    return Finished(results, plan, nodes, stopped)
+    return Finished(results, plan, nodes, stopped, fleet=across.findings(), groups=across.groups())

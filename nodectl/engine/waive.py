@@ -8,7 +8,7 @@ from datetime import date
 import msgspec
 
 from nodectl.catalogue.waivers import Waiver
-from nodectl.model import Finding, Node, Outcome, Severity
+from nodectl.model import Finding, FleetFinding, Node, Outcome, Severity
 
 EXPIRED = "waiver.expired"
 UNUSED = "waiver.unused"
@@ -35,9 +35,37 @@ def waive(findings: Sequence[Finding], waivers: Collection[Waiver], *, node: Nod
     )
 
 
+def waive_fleet(
+    findings: Iterable[FleetFinding], waivers: Collection[Waiver], nodes: Iterable[Node], *, today: date
+) -> tuple[FleetFinding, ...]:
+    """The findings over several nodes. Where waivers cover only some of the nodes of one, it is parted in two.
+
+    A finding that is about its nodes together (a split without a majority, a thing that is there twice, a rack) is
+    waived only where all of them are covered.
+    """
+    known = {node.name: node for node in nodes}
+    in_force = [waiver for waiver in waivers if today <= waiver.expires]
+    found: list[FleetFinding] = []
+    for finding in findings:
+        labels: dict[str, list[str]] = {}
+        for name in finding.nodes:
+            fits = (waiver for waiver in in_force if waiver.fits(finding) and waiver.is_for(known[name]))
+            waiver = next(fits, None)
+            labels.setdefault(waiver.label if waiver else "", []).append(name)
+        together = finding.majority_nodes == 0
+        if len(labels) < 2 or together:
+            label = next(iter(labels)) if len(labels) == 1 else "" if "" in labels else " / ".join(labels)
+            found.append(msgspec.structs.replace(finding, waived_by=label) if label else finding)
+        else:
+            found += [
+                msgspec.structs.replace(finding, nodes=tuple(names), waived_by=label) for label, names in labels.items()
+            ]
+    return tuple(found)
+
+
 def about_waivers(
     waivers: Iterable[Waiver], results: Mapping[str, Sequence[Finding]], nodes: Iterable[Node], *, today: date
-) -> tuple[Finding, ...]:
+) -> tuple[FleetFinding, ...]:
     """What there is to say of the waivers themselves, after a run: those that have expired, those that waive nothing.
 
     A waiver is unused only where its check was evaluated on at least one of its nodes, and came out passed or not
@@ -50,7 +78,7 @@ def about_waivers(
         today: the day in UTC.
     """
     known = list(nodes)
-    found: list[Finding] = []
+    found: list[FleetFinding] = []
     for waiver in waivers:
         its_nodes = [node.name for node in known if waiver.is_for(node)]
         if not its_nodes:
@@ -58,7 +86,7 @@ def about_waivers(
         where = f"{waiver.check} on {', '.join(waiver.nodes)}"
         if waiver.expires < today:
             found.append(
-                Finding(
+                FleetFinding(
                     node="",
                     check=EXPIRED,
                     subject=where,
@@ -71,7 +99,7 @@ def about_waivers(
             )
         elif _is_unused(waiver, its_nodes, results):
             found.append(
-                Finding(
+                FleetFinding(
                     node="",
                     check=UNUSED,
                     subject=where,

@@ -14,6 +14,8 @@ from nodectl.model import (
     CatalogueId,
     CheckReport,
     Finding,
+    FleetFinding,
+    FleetGroup,
     Message,
     NodeCounts,
     NodeReport,
@@ -45,7 +47,8 @@ def build_report(
     fail_on: Severity = Severity.MEDIUM,
     partial: bool = False,
     messages: Sequence[Message] = (),
-    fleet: Sequence[Finding] = (),
+    fleet: Sequence[FleetFinding] = (),
+    groups: Sequence[FleetGroup] = (),
     with_facts: bool = True,
 ) -> Report:
     """One run as a value. Nodes, checks and results are sorted, so that two runs diff well."""
@@ -62,12 +65,13 @@ def build_report(
         exit_code=exit_code,
         partial=partial,
         fail_on=fail_on,
-        summary=summarise(nodes, fail_on),
+        summary=summarise(nodes, fail_on, fleet),
         nodes=tuple(_node_report(node, with_facts) for node in nodes),
         checks=check_reports(selections),
         results=tuple(findings),
         fleet=tuple(fleet),
         messages=tuple(messages),
+        groups=tuple(groups),
     )
 
 
@@ -94,7 +98,9 @@ def node_outcome(result: NodeResult, fail_on: Severity) -> Outcome | None:
     return max((o for o in counted if o is not Outcome.NOT_APPLICABLE), key=lambda o: o.rank, default=Outcome.PASS)
 
 
-def summarise(results: Iterable[NodeResult], fail_on: Severity = Severity.MEDIUM) -> Summary:
+def summarise(
+    results: Iterable[NodeResult], fail_on: Severity = Severity.MEDIUM, fleet: Iterable[FleetFinding] = ()
+) -> Summary:
     """Counts over the nodes of a run (see model.Summary)."""
     nodes: Counter[Outcome | None] = Counter()
     outcomes: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome} | {WAIVED: 0})
@@ -108,7 +114,9 @@ def summarise(results: Iterable[NodeResult], fail_on: Severity = Severity.MEDIUM
     counts = NodeCounts(
         ok=nodes[Outcome.PASS], failed=nodes[Outcome.FAIL], unknown=nodes[Outcome.UNKNOWN], unreachable=nodes[None]
     )
-    return Summary(nodes=counts, outcomes=dict(outcomes), severities=dict(severities))
+    across = Counter({Outcome.FAIL.value: 0, Outcome.UNKNOWN.value: 0, WAIVED: 0})
+    across.update(WAIVED if finding.waived_by else finding.outcome.value for finding in fleet)
+    return Summary(nodes=counts, outcomes=dict(outcomes), severities=dict(severities), fleet=dict(across))
 
 
 def _result_order(finding: Finding) -> tuple[object, ...]:
@@ -129,10 +137,10 @@ def _node_report(result: NodeResult, with_facts: bool) -> NodeReport:
 
 
 def check_reports(selections: Iterable[Selection]) -> tuple[CheckReport, ...]:
-    """Each check once, sorted; where profiles differ in its severity, the highest."""
+    """Each check and fleet rule once, sorted; where profiles differ in its severity, the highest."""
     checks: dict[str, CheckReport] = {}
     for selection in selections:
-        for check in selection.checks:
+        for check in selection.everything:
             seen = checks.get(check.id)
             if seen is None or check.severity.rank > seen.severity.rank:
                 checks[check.id] = CheckReport(

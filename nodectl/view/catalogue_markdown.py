@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from nodectl.catalogue import Check
+from nodectl.catalogue import Check, FleetRule
 from nodectl.view.by_hand import commands_for
 
 _SPECIAL = re.compile(r"([\\*\[\]<>|])")
 _CODE = re.compile(r"(`[^`]*`)")
 
 
-def catalogue_lines(checks: Sequence[Check], *, title: str, version: str) -> Iterator[str]:
+def catalogue_lines(checks: Sequence[Check | FleetRule], *, title: str, version: str) -> Iterator[str]:
     """The lines of the document: a list of areas, a table an area, then every check in full."""
-    areas: dict[str, list[Check]] = {}
+    areas: dict[str, list[Check | FleetRule]] = {}
     for check in sorted(checks, key=lambda check: (check.area, -check.severity.rank, check.id)):
         areas.setdefault(check.area, []).append(check)
     yield f"# {escaped(title)}"
@@ -28,7 +28,7 @@ def catalogue_lines(checks: Sequence[Check], *, title: str, version: str) -> Ite
         yield from _area(area, members)
 
 
-def _area(area: str, checks: Sequence[Check]) -> Iterator[str]:
+def _area(area: str, checks: Sequence[Check | FleetRule]) -> Iterator[str]:
     yield ""
     yield f"## {escaped(area)}"
     yield ""
@@ -40,7 +40,7 @@ def _area(area: str, checks: Sequence[Check]) -> Iterator[str]:
         yield from _check(check)
 
 
-def _check(check: Check) -> Iterator[str]:
+def _check(check: Check | FleetRule) -> Iterator[str]:
     yield ""
     yield f"### {escaped(check.id)}"
     yield ""
@@ -64,7 +64,7 @@ def _list(label: str, entries: Iterable[str]) -> Iterator[str]:
         yield f"- {label}: {entry}"
 
 
-def _confidence(check: Check) -> str:
+def _confidence(check: Check | FleetRule) -> str:
     return "" if check.confidence == "verified" else f", {check.confidence}"
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nodectl.catalogue import Check
+from nodectl.catalogue import Check, FleetRule
 from nodectl.view.by_hand import commands_for
 from nodectl.view.lines import Line, hanging
 
 _LABEL = 14
 
 
-def check_lines(check: Check, *, width: int = 100) -> Iterator[Line]:
+def check_lines(check: Check | FleetRule, *, width: int = 100) -> Iterator[Line]:
     """What it expects, when, why, who says so, how to look by hand and how to mend it."""
 
     def entry(label: str, text: str) -> Iterator[Line]:

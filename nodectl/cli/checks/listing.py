@@ -11,7 +11,7 @@ import click
 from nodectl.cli.options import CheckChoice, check_options, colour_option
 
 if TYPE_CHECKING:
-    from nodectl.catalogue import Check
+    from nodectl.catalogue import Check, FleetRule
     from nodectl.view.lines import Line
 
 
@@ -41,15 +41,15 @@ def command(checks: CheckChoice, as_json: bool, markdown: bool, colour: str) -> 
         from nodectl.view.catalogue_markdown import catalogue_lines
 
         title = f"nodectl: the checks of the profile {selection.profile}"
-        for line in catalogue_lines(selection.checks, title=title, version=catalogue.version):
+        for line in catalogue_lines(selection.everything, title=title, version=catalogue.version):
             sys.stdout.write(line + "\n")
         return 0
-    write(_list_lines(selection.checks), colour=colour)
-    note(f"{len(selection.checks)} checks, profile {selection.profile}, catalogue {catalogue.version}")
+    write(_list_lines(selection.everything), colour=colour)
+    note(f"{len(selection.everything)} checks, profile {selection.profile}, catalogue {catalogue.version}")
     return 0
 
 
-def _list_lines(checks: Sequence[Check]) -> Iterator[Line]:
+def _list_lines(checks: Sequence[Check | FleetRule]) -> Iterator[Line]:
     widest = max(len(check.id) for check in checks)
     area = ""
     for check in sorted(checks, key=lambda check: (check.area, -check.severity.rank, check.id)):

@@ -26,7 +26,7 @@ def command(check_id: str, profile: str | None, checks_dir: tuple[Path, ...], co
 
     catalogue = plan_spec(CheckChoice(profile=profile, only=(), area=(), checks_dir=checks_dir)).catalogue()
     selection = select(catalogue, profile or DEFAULT_PROFILE, only=[check_id])
-    for number, check in enumerate(selection.checks):
+    for number, check in enumerate(selection.everything):
         if number:
             write([plain("")])
         write(check_lines(check, width=width(sys.stdout)), colour=colour)
