@@ -6,7 +6,10 @@
 MODULES: tuple[str, ...] = (
     "cpu",
     "cpu_power",
+    "edac",
+    "filesystems",
     "kernel",
+    "kernels",
     "limits",
     "memory",
     "modules",
@@ -14,7 +17,11 @@ MODULES: tuple[str, ...] = (
     "numa",
     "os",
     "packages",
+    "processes",
     "services",
     "sysctl",
+    "time_sync",
+    "units",
+    "updates",
     "virt",
 )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodectl.facts.reading import CannotTell, Reading, bracketed, number, told
-from nodectl.facts.registry import Context, FactSpec, Field
+from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec, Field
 from nodectl.model import Fact
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _PAGE = "page size"
 
 FACTS = (
     FactSpec(name="mem.total_mib", type="int", unit="MiB", about="Memory that the kernel can use", source="memory"),
+    FactSpec(
+        name="mem.total_gib", type="float", unit="GiB", about="Memory that the kernel can use", source=DERIVED_SOURCE
+    ),
     FactSpec(name="mem.available_mib", type="int", unit="MiB", about="Memory that new work could get", source="memory"),
     FactSpec(
         name="mem.swap_total_mib", type="int", unit="MiB", about="Swap space in use by the kernel", source="memory"
@@ -112,3 +115,4 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
 
 
 SOURCES = {"memory": parse}
+DERIVED: dict[str, Derivation] = {"mem.total_gib": (("mem.total_mib",), lambda mib: round(mib / 1024, 1))}

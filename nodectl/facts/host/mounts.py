@@ -38,7 +38,8 @@ FACTS = (
 )
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """A field of mountinfo, where white space and backslashes are octal escapes."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
@@ -54,8 +55,8 @@ def parse_mountinfo(text: str) -> dict[str, dict[str, Any]]:
         own = right[2].split(",")
         read_only = "ro" in options or "ro" in own
         rest = [option for option in dict.fromkeys([*options, *own]) if option not in ("ro", "rw")]
-        mounts[_unescaped(left[4])] = {
-            "source": _unescaped(right[1]),
+        mounts[unescaped(left[4])] = {
+            "source": unescaped(right[1]),
             "fstype": right[0],
             "options": ["ro" if read_only else "rw", *rest],
             "read_only": read_only,

@@ -45,6 +45,11 @@ _IMAGE_IDS = (
     "suse-microos",
     "opensuse-microos",
 )
+# Releases are told apart by the major number there; by the whole VERSION_ID everywhere else.
+_BY_MAJOR = ("rhel", "centos", "rocky", "almalinux", "ol", "debian", "azurelinux", "mariner")
+# What VERSION_ID says changes with every build there, and support is not a matter of releases.
+_WITHOUT_RELEASES = ("flatcar", "bottlerocket", "cos", "talos", "rhcos", "arch")
+_DGX, _L4T = "/etc/dgx-release", "/etc/nv_tegra_release"
 _IMAGE_VARIANTS = ("coreos", "silverblue", "iot", "snappy")
 
 FACTS = (
@@ -66,6 +71,25 @@ FACTS = (
         name="os.image_based",
         type="bool",
         about="The root is an image, replaced as a whole (Flatcar, Bottlerocket, COS, SLE Micro, ostree systems)",
+        source="os_release",
+    ),
+    FactSpec(
+        name="os.release",
+        type="str",
+        about="The release as support tables name it: ubuntu-24.04, rocky-9, debian-12, sles-15.6, amzn-2023; dgx-os-7"
+        " and l4t-36 for NVIDIA's own; the bare ID for systems without releases (flatcar, bottlerocket, cos)",
+        source="os_release",
+    ),
+    FactSpec(
+        name="os.dgx_version",
+        type="version",
+        about="Version of DGX OS, from /etc/dgx-release, with the updates that it names; absent on other systems",
+        source="os_release",
+    ),
+    FactSpec(
+        name="os.l4t_version",
+        type="version",
+        about="Version of Jetson Linux (L4T), from /etc/nv_tegra_release; absent on other systems",
         source="os_release",
     ),
 )
@@ -99,6 +123,43 @@ def family(values: dict[str, str]) -> str:
     return "other"
 
 
+def dgx_version(text: str) -> str:
+    """`7.3.1` of a /etc/dgx-release: the last update that it names, else what was installed."""
+    values = re.findall(r"^DGX_(SWBUILD|OTA)_VERSION=[\"']?(\d[\d.]{0,30})[\"']?\s*$", text, re.MULTILINE)
+    updates = [version for kind, version in values if kind == "OTA"]
+    if not values:
+        raise CannotTell(f"{_DGX} names no version")
+    return updates[-1] if updates else str(values[-1][1])
+
+
+def l4t_version(text: str) -> str:
+    """`# R36 (release), REVISION: 4.3, GCID: ...` -> `36.4.3`."""
+    match = re.match(r"# R(\d{1,4}) \(release\), REVISION: (\d[\d.]{0,20})", text)
+    if not match:
+        raise CannotTell(f"{_L4T} names no release: {text.strip()!r:.60}")
+    return f"{match[1]}.{match[2]}"
+
+
+def _own(reading: Reading, path: str) -> str:
+    """The version that NVIDIA's own systems have beside os-release."""
+    if not reading.has("cmd", path):
+        raise NotThere(f"there is no {path}")
+    return dgx_version(reading.command(path)) if path == _DGX else l4t_version(reading.command(path))
+
+
+def _release(values: dict[str, str], reading: Reading) -> str:
+    own_id = values.get("ID", "")
+    if not own_id:
+        raise NotThere("os-release has no ID")
+    for path, name in ((_L4T, "l4t"), (_DGX, "dgx-os")):
+        if own_id == "ubuntu" and reading.has("cmd", path):
+            return f"{name}-{_own(reading, path).partition('.')[0]}"
+    version = values.get("VERSION_ID", "")
+    if not version or own_id in _WITHOUT_RELEASES:
+        return own_id
+    return f"{own_id}-{version.partition('.')[0] if own_id in _BY_MAJOR else version}"
+
+
 def _image_based(values: dict[str, str], reading: Reading) -> bool:
     if values.get("ID", "") in _IMAGE_IDS or values.get("VARIANT_ID", "") in _IMAGE_VARIANTS:
         return True
@@ -130,6 +191,9 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
     yield told("os.pretty_name", lambda: value("PRETTY_NAME"), path)
     yield told("os.family", lambda: family(values()), path)
     yield told("os.image_based", lambda: _image_based(values(), reading), path)
+    yield told("os.release", lambda: _release(values(), reading), f"{path}; {_DGX}; {_L4T}")
+    yield told("os.dgx_version", lambda: _own(reading, _DGX), _DGX)
+    yield told("os.l4t_version", lambda: _own(reading, _L4T), _L4T)
 
 
 SOURCES = {"os_release": parse}

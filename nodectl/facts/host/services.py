@@ -13,7 +13,7 @@ from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact
 
 if TYPE_CHECKING:
-    from nodectl.probe.transcript import SourceReply
+    from nodectl.probe.transcript import Section, SourceReply
 
 _SHOW = "systemctl show"
 _TUNED = "/etc/tuned/active_profile"
@@ -85,6 +85,19 @@ def _units(reading: Reading) -> dict[str, dict[str, str]]:
         reading.command(_SHOW)
         raise CannotTell(f"{_SHOW} described no unit")
     return units
+
+
+def no_systemd(reading: Reading, section: Section) -> NotThere | None:
+    """That systemctl found no systemd to ask, because something else is process 1; None where it did answer.
+
+    A systemd that runs but cannot be reached is no such case: the section's own failure tells that.
+    """
+    running = _process_1(reading)
+    if running in ("systemd", "unnamed", "not known"):
+        return None
+    if section.rc == 127 or _NO_SYSTEMD.search(section.stderr):
+        return NotThere(f"systemd does not run this node (process 1 is {running})")
+    return None
 
 
 def _process_1(reading: Reading) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodectl.facts.host.cpu import first_cpu
-from nodectl.facts.reading import CannotTell, NotThere, Reading, command_trouble, told, word
+from nodectl.facts.reading import CannotTell, NotThere, Reading, bracketed, command_trouble, told, word
 from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec, Field
 from nodectl.model import Fact
 
@@ -20,6 +20,8 @@ _CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _GROUPS = "/sys/kernel/iommu_groups"
 _VM, _CONTAINER = "systemd-detect-virt --vm", "systemd-detect-virt --container"
 _EFI_VARIABLE = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_LOCKDOWN = "/sys/kernel/security/lockdown"
+_ENFORCE = "/sys/module/module/parameters/sig_enforce"
 # Who makes virtual machines, by what their DMI tables say, in the words of systemd-detect-virt.
 _VM_MAKERS = (
     (r"Amazon EC2", "amazon"),
@@ -57,6 +59,18 @@ FACTS = (
     _spec("clocksource.current", "str", "Clock source of the kernel: tsc, kvm-clock, hpet, ..."),
     _spec(
         "secureboot.enabled", "bool", "Secure Boot is enforced; absent on a machine without EFI", source="secureboot"
+    ),
+    _spec(
+        "kernel.lockdown",
+        "str",
+        "none, integrity or confidentiality: in the latter two unsigned modules are refused; absent without lockdown",
+        source="secureboot",
+    ),
+    _spec(
+        "kernel.module_sig_enforce",
+        "bool",
+        "The kernel refuses modules without a valid signature; absent where it checks no signatures",
+        source="secureboot",
     ),
 )
 
@@ -179,9 +193,17 @@ def _secure_boot(reading: Reading) -> bool:
 
 
 def parse_secure_boot(reply: SourceReply, context: Context) -> Iterator[Fact]:
-    """The fact of the source `secureboot`."""
+    """The facts of the source `secureboot`."""
     reading = Reading(reply)
     yield told("secureboot.enabled", lambda: _secure_boot(reading), "mokutil --sb-state")
+    yield told("kernel.lockdown", lambda: bracketed(reading.line(_LOCKDOWN), _LOCKDOWN), _LOCKDOWN)
+    yield told("kernel.module_sig_enforce", lambda: _enforced(reading.line(_ENFORCE)), _ENFORCE)
+
+
+def _enforced(text: str) -> bool:
+    if text.strip() not in ("Y", "N"):
+        raise CannotTell(f"{_ENFORCE} is neither Y nor N: {text.strip()!r:.20}")
+    return text.strip() == "Y"
 
 
 SOURCES = {"platform": parse, "secureboot": parse_secure_boot}
