@@ -61,7 +61,7 @@ _KEYS = (
     "aliases",
     "confidence",
 )
-_PARAMS = {"alike": ("tolerance_pct", "ignore"), "clock": ("max_s",)}
+_PARAMS = {"alike": ("tolerance_pct", "ignore", "near"), "clock": ("max_s",)}
 _ID = re.compile(r"fleet\.[a-z0-9][a-z0-9_]*\Z")
 _COMPARED = re.compile(r"(?P<base>[a-z][a-z0-9_.]*)(?P<key>\[[^\[\]]+\])?(?:\.(?P<field>[a-z][a-z0-9_]*))?\Z")
 
@@ -140,7 +140,14 @@ class FleetRule(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys((*self.facts, *CLASS_FACTS)))
 
 
-def read_fleet_rule(doc: Doc, known_facts: KnownFacts | None, problems: list[str]) -> FleetRule | None:
+class KnownNames(msgspec.Struct, frozen=True):
+    """The declarations of facts, and of families by their name without a key; None: names are taken as they are."""
+
+    facts: KnownFacts | None = None
+    families: KnownFacts | None = None
+
+
+def read_fleet_rule(doc: Doc, known: KnownNames, problems: list[str]) -> FleetRule | None:
     """One document; None when anything in it is wrong. What is wrong goes to `problems`."""
     body = doc.value
     known_id = body.get("id") if isinstance(body, dict) else None
@@ -158,14 +165,14 @@ def read_fleet_rule(doc: Doc, known_facts: KnownFacts | None, problems: list[str
         across = ACROSS[0]
     facts = require_names(place.at("facts"), body.get("facts", []))
     for number, name in enumerate(facts):
-        _fact_problem(place.at("facts", number), name, known_facts)
+        _fact_problem(place.at("facts", number), name, known.facts)
     params = read_params(place.at("params"), body.get("params", {}))
     for name in params:
         if name not in _PARAMS.get(across, ()):
             place.at("params", name).say_unknown(f"parameter of {across}", name, _PARAMS.get(across) or ["(none)"])
     if across == "clock" and "max_s" not in params:
         place.at("params").say("`max_s` is missing: how many seconds clocks may differ")
-    compare = tuple(_read_compared(place.at("compare"), body.get("compare", []), known_facts))
+    compare = tuple(_read_compared(place.at("compare"), body.get("compare", []), known))
     if across in ("alike", "unique") and not compare:
         place.at("compare").say("is missing: what to compare")
     rule = FleetRule(
@@ -175,11 +182,11 @@ def read_fleet_rule(doc: Doc, known_facts: KnownFacts | None, problems: list[str
         facts=tuple(facts),
         across=across,
         compare=compare,
-        speaks_for=tuple(_read_compared(place.at("speaks_for"), body.get("speaks_for", []), known_facts)),
+        speaks_for=tuple(_read_compared(place.at("speaks_for"), body.get("speaks_for", []), known)),
         params=params,
         values={name: param.read(param.default) for name, param in params.items()},
         why=" ".join(_short(place.at("why"), body.get("why"), 500).split()),
-        sources=_sources(place.at("sources"), body.get("sources")),
+        sources=_sources(place.at("sources"), body.get("sources"), may_lack=across == "declared"),
         evidence=tuple(require_names(place.at("evidence"), body.get("evidence", []))),
         fix=_fix(place.at("fix"), body["fix"]) if "fix" in body else None,
         aliases=tuple(require_names(place.at("aliases"), body.get("aliases", []))),
@@ -207,10 +214,10 @@ def _short(place: Place, value: Any, most: int) -> str:
     return text
 
 
-def _sources(place: Place, raw: Any) -> tuple[Document, ...]:
+def _sources(place: Place, raw: Any, *, may_lack: bool) -> tuple[Document, ...]:
     found = []
     if require_list(place, raw):
-        if not raw:
+        if not raw and not may_lack:
             place.say("at least one source is needed")
         for number, item in enumerate(raw):
             document = read_document(place.at(number), item)
@@ -237,34 +244,39 @@ def _fact_problem(place: Place, name: str, known_facts: KnownFacts | None) -> An
         return None
 
 
-def _read_compared(place: Place, raw: Any, known_facts: KnownFacts | None) -> Iterator[Compared]:
+def _read_compared(place: Place, raw: Any, known: KnownNames) -> Iterator[Compared]:
     for number, text in enumerate(require_names(place, raw)):
-        compared = _compared(place.at(number), text, known_facts)
+        compared = _compared(place.at(number), text, known)
         if compared is not None:
             yield compared
 
 
-def _compared(place: Place, text: str, known_facts: KnownFacts | None) -> Compared | None:
+def _compared(place: Place, text: str, known: KnownNames) -> Compared | None:
     if text in (EVERYTHING, HOST_KEY):
         return Compared(text)
     match = _COMPARED.match(text)
     if match is None:
         place.say(f"a fact, FAMILY[*], FACT.FIELD or * is wanted, not {quoted(text)}")
         return None
-    if known_facts is None:
+    if known.facts is None or known.families is None:
         key = match["key"] or ""
         return Compared(match["base"] + key, match["field"] or "")
     base, bracket, rest = text.partition("[")
     if bracket:
         key, _, field = rest.partition("]")
-        spec = _fact_problem(place, f"{base}[{'x' if key == '*' else key}]", known_facts)
+        if key == "*":
+            spec = known.families(base)
+            if spec is None:
+                place.say(f"no fact family {quoted(base + '[...]')}")
+        else:
+            spec = _fact_problem(place, f"{base}[{key}]", known.facts)
         return _of_field(place, Compared(f"{base}[{key}]", field.removeprefix(".")), spec) if spec else None
     try:
-        return _of_field(place, Compared(text), known_facts(text))
+        return _of_field(place, Compared(text), known.facts(text))
     except ValueError as problem:
         fact, dot, field = text.rpartition(".")
         try:
-            return _of_field(place, Compared(fact, field), known_facts(fact)) if dot else None
+            return _of_field(place, Compared(fact, field), known.facts(fact)) if dot else None
         except ValueError:
             place.say(str(problem))
             return None
@@ -282,4 +294,3 @@ def _of_field(place: Place, compared: Compared, spec: Any) -> Compared | None:
         place.say(f"{spec.name} is {spec.type}: name one of its fields, FACT.FIELD")
         return None
     return compared
-

@@ -21,7 +21,7 @@ import msgspec
 
 from nodectl.catalogue.checks import RESERVED_AREAS, RuleProblem, Surroundings, read_check
 from nodectl.catalogue.fleet import AREA as FLEET_AREA
-from nodectl.catalogue.fleet import FleetRule, read_fleet_rule
+from nodectl.catalogue.fleet import FleetRule, KnownNames, read_fleet_rule
 from nodectl.catalogue.leaf import KnownFacts
 from nodectl.catalogue.model import Catalogue, Check, Profile
 from nodectl.catalogue.problems import CatalogueError, Place, check_keys, require_mapping, require_text
@@ -38,6 +38,7 @@ def load_catalogue(
     *,
     known_facts: KnownFacts | None = None,
     rule_problem: RuleProblem | None = None,
+    known_families: KnownFacts | None = None,
 ) -> Catalogue:
     """Read and compile a catalogue.
 
@@ -45,12 +46,13 @@ def load_catalogue(
         dirs: the folders, in order; None for the shipped one alone.
         known_facts: gives the declaration of a fact, so that names, fields and types are checked against it. None:
             names are taken as they are, and every comparison needs its `as`.
+        known_families: the same for families, by their name without a key.
         rule_problem: says why a Python rule cannot be named; None: not checked.
 
     Raises:
         CatalogueError: with every problem of every file.
     """
-    loader = _Loader(known_facts, rule_problem)
+    loader = _Loader(known_facts, rule_problem, known_families)
     for folder in dirs if dirs is not None else [data_dir("checks")]:
         loader.find(folder)
     loader.read()
@@ -64,7 +66,10 @@ def load_catalogue(
 class _Loader:
     """The folders' files, then what was read of them."""
 
-    def __init__(self, known_facts: KnownFacts | None, rule_problem: RuleProblem | None) -> None:
+    def __init__(
+        self, known_facts: KnownFacts | None, rule_problem: RuleProblem | None, known_families: KnownFacts | None
+    ) -> None:
+        self._known_families = known_families
         self._known_facts = known_facts
         self._rule_problem = rule_problem
         self._check_files: list[Path] = []
@@ -181,7 +186,7 @@ class _Loader:
         for doc in self._documents(path) or ():
             check: Check | FleetRule | None
             if area == FLEET_AREA:
-                check = read_fleet_rule(doc, self._known_facts, self.problems)
+                check = read_fleet_rule(doc, KnownNames(self._known_facts, self._known_families), self.problems)
             else:
                 check = read_check(doc, area, around, self.problems)
             if check is None:

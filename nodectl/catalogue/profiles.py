@@ -257,9 +257,7 @@ def select(catalogue: Catalogue, profile: str, *, only: Sequence[str] = (), area
         where = f" in area {', '.join(areas)}" if areas else ""
         raise CatalogueError([f"the profile {quoted(profile)} selects no check{where}: nothing would be run"])
     facts = {fact for check in checks for fact in check.facts} | {fact for rule in fleet for fact in rule.wanted}
-    return Selection(
-        profile=profile, checks=checks, facts=tuple(sorted(facts)), tables=catalogue.tables, fleet=fleet
-    )
+    return Selection(profile=profile, checks=checks, facts=tuple(sorted(facts)), tables=catalogue.tables, fleet=fleet)
 
 
 def _named_ids(catalogue: Catalogue, only: Sequence[str], problems: list[str]) -> set[str]:

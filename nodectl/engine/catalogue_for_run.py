@@ -28,7 +28,9 @@ def load(user_dirs: Sequence[Path] = ()) -> Catalogue:
 
 def load_dirs(dirs: Sequence[Path]) -> Catalogue:
     """These folders alone; else as load."""
-    return load_catalogue(dirs, known_facts=registry.resolve, rule_problem=rule_problem)
+    return load_catalogue(
+        dirs, known_facts=registry.resolve, rule_problem=rule_problem, known_families=registry.family_of
+    )
 
 
 def rule_problem(target: str) -> str:

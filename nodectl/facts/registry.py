@@ -251,6 +251,11 @@ def derivation_of(name: str) -> Derivation | None:
     return _tables().derived.get(name)
 
 
+def family_of(base: str) -> FactSpec | None:
+    """The declaration of a family by its name without a key: `sysctl` -> `sysctl[KEY]`."""
+    return _tables().families.get(base)
+
+
 def split_name(name: str) -> tuple[str, str | None]:
     """`sysctl[vm.swappiness]` -> (`sysctl`, `vm.swappiness`); a name with no key -> (name, None)."""
     base, bracket, rest = name.partition("[")

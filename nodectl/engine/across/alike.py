@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from nodectl.catalogue.fleet import CLASS_FACTS, EVERYTHING, Compared, FleetRule
@@ -92,7 +93,8 @@ class Alike:
         claims = [*self._claims.get(name, ()), *(self._claims.get(family, ()) if key is not None else ())]
         found = []
         for rule, compared in claims:
-            measure = measure_of(spec, compared.field, rule.values.get("ignore", ()))
+            near = any(fnmatchcase(key or name, pattern) for pattern in rule.values.get("near", ()))
+            measure = measure_of(spec, compared.field, rule.values.get("ignore", ()), near=near)
             if measure is not None:
                 subject = f"{name}.{compared.field}" if compared.field else name
                 found.append(Comparison(subject, name, compared.field, rule, measure))

@@ -36,9 +36,7 @@ class Failures:
 
     def of_all(self, fact: str, field: str, nodes: Sequence[int]) -> tuple[str, ...]:
         """Checks of this that every one of the nodes fails."""
-        return tuple(
-            check for check in self._about(fact, field) if all(index in self._nodes[check] for index in nodes)
-        )
+        return tuple(check for check in self._about(fact, field) if all(index in self._nodes[check] for index in nodes))
 
     def _about(self, fact: str, field: str) -> Iterator[str]:
         if self._of_fact is None:  # only at the end, and only for checks that somebody fails

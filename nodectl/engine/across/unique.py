@@ -17,8 +17,8 @@ BOOT_ID = "node.boot_id"
 
 # What firmware and drivers say instead of a number that nobody filled in.
 _NO_NUMBER = frozenset(
-    ("", "0", "none", "n/a", "[n/a]", "unknown", "uninitialized", "not specified", "default string", "system serial number")
-)  # fmt: skip
+    ("0", "none", "n/a", "[n/a]", "unknown", "uninitialized", "not specified", "default string", "system serial number")
+)
 _FILLERS = ("to be filled", "not applicable")
 
 

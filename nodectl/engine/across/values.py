@@ -37,7 +37,7 @@ class Measure(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-def measure_of(spec: FactSpec, field: str = "", ignore: Collection[str] = ()) -> Measure | None:
+def measure_of(spec: FactSpec, field: str = "", ignore: Collection[str] = (), *, near: bool = False) -> Measure | None:
     """How a fact, or one field of its rows, is compared; None where it cannot be.
 
     Whole numbers that measure something (they have a unit) and floats are compared as numbers; counts and settings
@@ -47,12 +47,15 @@ def measure_of(spec: FactSpec, field: str = "", ignore: Collection[str] = ()) ->
         spec: the fact's declaration.
         field: of a row or a table.
         ignore: patterns of list items that differ by nature.
+        near: a number, whatever it is declared as.
     """
     if not field:
         if spec.type == "list":
             return Measure(lambda value: _items(value, ignore))
         if spec.type in ("row", "rows", "any"):
             return None
+        if near:
+            return Measure(_number, True, spec.unit)
         return Measure(_scalar, _is_measured(spec.type, spec.unit), spec.unit)
     column = next((one for one in spec.fields if one.name == field), None)
     if column is None:
@@ -71,6 +74,14 @@ def _scalar(value: Any) -> Key:
     if isinstance(value, (dict, list)):
         raise UntoldError
     return value
+
+
+def _number(value: Any) -> Key:
+    """A whole number, also where it is told as text (`sysctl`)."""
+    try:
+        return int(value)
+    except ValueError:
+        raise UntoldError from None
 
 
 def _items(value: Any, ignore: Collection[str] = ()) -> Key:

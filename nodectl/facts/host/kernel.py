@@ -23,8 +23,8 @@ _MACHINE_ID = "/etc/machine-id"
 _DATE = "date -u +%Y-%m-%dT%H:%M:%SZ"
 
 
-def _spec(name: str, type: str, about: str, *, unit: str = "", source: str = "node") -> FactSpec:
-    return FactSpec(name=name, type=type, about=about, unit=unit, source=source)
+def _spec(name: str, type: str, about: str, *, unit: str = "", source: str = "node", varies: bool = False) -> FactSpec:
+    return FactSpec(name=name, type=type, about=about, unit=unit, source=source, varies=varies)
 
 
 FACTS = (
@@ -38,12 +38,17 @@ FACTS = (
         "str",
         'Value of a boot argument: the last one wins, "" for a bare flag, absent if not given; - and _ are the same',
     ),
-    _spec("node.hostname", "str", "Host name that the kernel has"),
-    _spec("node.machine_id", "str", "Id of this installation, from /etc/machine-id; two nodes with one id are clones"),
-    _spec("node.boot_id", "str", "Id of this boot"),
-    _spec("node.uptime_s", "float", "Time since boot", unit="s"),
-    _spec("node.time_utc", "str", "The node's clock when it was asked, RFC 3339"),
-    _spec("node.uid", "int", "Numeric user id that asked (0 is root)"),
+    _spec("node.hostname", "str", "Host name that the kernel has", varies=True),
+    _spec(
+        "node.machine_id",
+        "str",
+        "Id of this installation, from /etc/machine-id; two nodes with one id are clones",
+        varies=True,
+    ),
+    _spec("node.boot_id", "str", "Id of this boot", varies=True),
+    _spec("node.uptime_s", "float", "Time since boot", unit="s", varies=True),
+    _spec("node.time_utc", "str", "The node's clock when it was asked, RFC 3339", varies=True),
+    _spec("node.uid", "int", "Numeric user id that asked (0 is root)", varies=True),
 )
 
 

@@ -26,7 +26,14 @@ FACTS = (
     FactSpec(
         name="mem.total_gib", type="float", unit="GiB", about="Memory that the kernel can use", source=DERIVED_SOURCE
     ),
-    FactSpec(name="mem.available_mib", type="int", unit="MiB", about="Memory that new work could get", source="memory"),
+    FactSpec(
+        name="mem.available_mib",
+        type="int",
+        unit="MiB",
+        about="Memory that new work could get",
+        source="memory",
+        varies=True,
+    ),
     FactSpec(
         name="mem.swap_total_mib", type="int", unit="MiB", about="Swap space in use by the kernel", source="memory"
     ),

@@ -78,13 +78,18 @@ FACTS: tuple[FactSpec, ...] = (
         ),
     ),
     FactSpec(
-        name="kernel.log_source", type="str", about="Where the kernel log was read: journal or dmesg", source=_SOURCE
+        name="kernel.log_source",
+        type="str",
+        about="Where the kernel log was read: journal or dmesg",
+        source=_SOURCE,
+        varies=True,
     ),
     FactSpec(
         name="kernel.log_complete",
         type="bool",
         about="The kernel log that was read reaches back to boot and nothing of it was lost",
         source=_SOURCE,
+        varies=True,
     ),
 )
 

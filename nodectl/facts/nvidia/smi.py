@@ -33,6 +33,7 @@ FACTS: tuple[FactSpec, ...] = (
         type="str",
         source=SOURCE,
         about="What nvidia-smi complained about; absent when it works",
+        varies=True,
     ),
     FactSpec(
         name="cuda.driver_version",
