@@ -35,6 +35,7 @@ KEYS = {
     "mount": ["/", "/proc", "/nowhere"],
     "service": ["sshd", "no-such-service"],
     "package": ["bash", "no-such-package"],
+    "venv": ["/usr", "/nowhere"],
 }
 
 

@@ -35,7 +35,7 @@ Level = tuple[int, int]
 _BRANCHES_WITH_COMPAT = ("LTSB", "PB")
 
 
-def _level(text: Any) -> Level:
+def level(text: Any) -> Level:
     """(12, 8) of "12.8.1": CUDA's third number changes no interface.
 
     Raises:
@@ -56,29 +56,37 @@ def _compat_name(row: Row) -> str:
 
 def toolkit_driver(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Each toolkit's programs run on the loaded driver: natively, by minor-version or by forward compatibility."""
+
+    def judge(row: Row) -> RowResult:
+        return runs(level(read(row, "version")), facts, tables)
+
+    return judge_rows(facts.rows("cuda.toolkits"), judge, _toolkit_name)
+
+
+def runs(wanted: Level, facts: FactView, tables: Tables) -> RowResult:
+    """Whether the loaded driver runs what a CUDA toolkit of this level has built.
+
+    Args:
+        wanted: (12, 8) for CUDA 12.8.
+        facts: driver.version, cuda.driver_version, cuda.compat, gpu.pci_ids.
+    """
     driver = str(facts.value("driver.version"))
     branch = tables["driver_branches"].get(branch_of(driver)) or {}
     native = soft(facts, "cuda.driver_version") or branch.get("max_cuda")
-    compat = soft(facts, "cuda.compat", []) or []
-
-    def judge(row: Row) -> RowResult:
-        wanted = _level(read(row, "version"))
-        if native is not None and _level(native) >= wanted:
-            return passed(f"a driver for CUDA {wanted[0]}.{wanted[1]}", f"{driver} (CUDA {native})")
-        result = _by_floor(wanted, driver, tables["cuda_driver"])
-        if result.outcome is Outcome.PASS:
-            return result
-        helping = [
-            row
-            for row in compat
-            if _level(read(row, "cuda_version")) >= wanted and version(read(row, "driver_version")) > version(driver)
-        ]
-        if not helping:
-            return result
-        data_centre = all(tables["gpu_models"].get(pci_id) for pci_id in facts.value("gpu.pci_ids"))
-        return _by_compat(helping[0], result, branch, data_centre)
-
-    return judge_rows(facts.rows("cuda.toolkits"), judge, _toolkit_name)
+    if native is not None and level(native) >= wanted:
+        return passed(f"a driver for CUDA {wanted[0]}.{wanted[1]}", f"{driver} (CUDA {native})")
+    result = _by_floor(wanted, driver, tables["cuda_driver"])
+    if result.outcome is Outcome.PASS:
+        return result
+    helping = [
+        row
+        for row in soft(facts, "cuda.compat", []) or []
+        if level(read(row, "cuda_version")) >= wanted and version(read(row, "driver_version")) > version(driver)
+    ]
+    if not helping:
+        return result
+    data_centre = all(tables["gpu_models"].get(pci_id) for pci_id in facts.value("gpu.pci_ids"))
+    return _by_compat(helping[0], result, branch, data_centre)
 
 
 def _by_floor(wanted: Level, driver: str, floors: Table) -> RowResult:
@@ -110,7 +118,7 @@ def toolkit_all_features(facts: FactView, params: Mapping[str, Any], tables: Tab
 
     def judge(row: Row) -> RowResult:
         text = str(read(row, "version"))
-        major, minor = _level(text)
+        major, minor = level(text)
         release = releases.get(text) or releases.get(f"{major}.{minor}.0") or {}
         if release.get("driver_full") is not None:
             full = release["driver_full"]
@@ -138,7 +146,7 @@ def compat_useful(facts: FactView, params: Mapping[str, Any], tables: Tables) ->
 
 def toolkit_knows_gpu(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """At least one installed toolkit compiles for each kind of GPU."""
-    toolkits = [_level(read(row, "version")) for row in facts.rows("cuda.toolkits")]
+    toolkits = [level(read(row, "version")) for row in facts.rows("cuda.toolkits")]
     shown = "CUDA " + ", ".join(f"{major}.{minor}" for major, minor in sorted(toolkits))
     results = []
     for model in models(facts, tables):
@@ -147,7 +155,7 @@ def toolkit_knows_gpu(facts: FactView, params: Mapping[str, Any], tables: Tables
             results.append(about(model.label, not_judged(f"which CUDA compiles for {model.label} is not known")))
             continue
         expected = f"CUDA {first} or newer" + (f", up to {last}.x" if last else "")
-        verdict = passed if _one_fits(toolkits, _level(first), last) else failed
+        verdict = passed if _one_fits(toolkits, level(first), last) else failed
         results.append(about(model.label, verdict(expected, shown)))
     return sum_up(results)
 

@@ -70,7 +70,7 @@ def _month(time: Any) -> str:
     return match[1] if match else ""
 
 
-class _Model:
+class Model:
     """One kind of GPU of the node, as far as the tables know it."""
 
     def __init__(self, pci_id: str, printed: Row, tables: Tables) -> None:
@@ -78,18 +78,22 @@ class _Model:
         self.row = row
         self.architecture = str(printed.get("architecture") or row.get("architecture") or "")
         self.of_architecture = tables["architectures"].get(self.architecture) or {}
+        self.capability = str(row.get("compute_capability") or "")
+        self.of_capability = tables["compute_capabilities"].get(self.capability) or {}
         self.label = str(printed.get("name") or row.get("name") or row.get("model") or f"the GPU {pci_id}")
 
     def column(self, name: str) -> Any:
-        """What is known of the model, else of its architecture; None when neither says."""
-        value = self.row.get(name)
-        return self.of_architecture.get(name) if value is None else value
+        """What is known of the model, else of its compute capability or architecture; None when none of them says."""
+        for row in (self.row, self.of_capability, self.of_architecture):
+            if row.get(name) is not None:
+                return row[name]
+        return None
 
 
-def models(facts: FactView, tables: Tables) -> list[_Model]:
+def models(facts: FactView, tables: Tables) -> list[Model]:
     """The kinds of GPU on the PCI bus, which are known also when the driver does not work."""
     printed: dict[str, Row] = {str(row.get("pci_id")): row for row in soft(facts, "gpu.devices", [])}
-    return [_Model(str(pci_id), printed.get(str(pci_id), {}), tables) for pci_id in facts.value("gpu.pci_ids")]
+    return [Model(str(pci_id), printed.get(str(pci_id), {}), tables) for pci_id in facts.value("gpu.pci_ids")]
 
 
 def module_flavor(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:

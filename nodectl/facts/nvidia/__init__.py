@@ -6,6 +6,7 @@
 MODULES: tuple[str, ...] = (
     "cuda",
     "driver",
+    "nccl",
     "nvlink",
     "smi",
     "topo",

@@ -1,4 +1,4 @@
-"""CUDA toolkits, forward-compatibility packages and NCCL libraries on disk."""
+"""CUDA toolkits and forward-compatibility packages on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nodectl.facts.conform import ERRORS_KEY
-from nodectl.facts.reading import Row, errors_for, origin
+from nodectl.facts.reading import Row, origin
 from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact, error, present
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from nodectl.probe.transcript import Section, SourceReply
 
 TOOLKITS = "cuda_toolkits"
-NCCL = "nccl_libs"
 
 FACTS: tuple[FactSpec, ...] = (
     FactSpec(
@@ -43,17 +42,6 @@ FACTS: tuple[FactSpec, ...] = (
             Field("path", "str", "", "the file"),
         ),
     ),
-    FactSpec(
-        name="nccl.libraries",
-        type="rows",
-        source=NCCL,
-        about="NCCL libraries in the loader's cache, the usual folders, CUDA toolkits and /opt",
-        fields=(
-            Field("version", "version", "", "version by the file's name"),
-            Field("path", "str", "", "the file"),
-            Field("in_cache", "bool", "", "the loader finds it by itself"),
-        ),
-    ),
 )
 
 DEFAULT = "/usr/local/cuda"
@@ -63,7 +51,6 @@ _FOLDER = re.compile(r"cuda-([0-9]{1,3}\.[0-9]{1,3})")
 _NVCC = re.compile(r"release ([0-9]{1,3}\.[0-9]{1,3}), V([0-9]{1,3}(?:\.[0-9]{1,6}){1,3})")
 _LIBCUDA = re.compile(r"libcuda\.so\.([0-9]{2,4}(?:\.[0-9]{1,6}){1,3})")
 _LIBCUDART = re.compile(r"libcudart\.so\.([0-9]{1,3}\.[0-9]{1,3})(?:\.[0-9]{1,6}){0,2}")
-_LIBNCCL = re.compile(r"libnccl\.so\.([0-9]{1,3}(?:\.[0-9]{1,6}){1,3})")
 _MAX_JSON = 256 * 1024
 
 
@@ -179,18 +166,4 @@ def _compat(section: Section) -> list[Row]:
     return [rows[real] for real in sorted(rows)]
 
 
-def parse_nccl(reply: SourceReply, context: Context) -> Iterable[Fact]:
-    """The fact `nccl.libraries`."""
-    section = reply.find("cmd", "libraries")
-    if section is None or section.rc != 0:
-        return errors_for(["nccl.libraries"], "the folders were not listed", **origin(reply, section))
-    found = set(_links(reply.find("cmd", "cached libraries")).values())
-    rows: dict[str, Row] = {}
-    for real in (*_links(section).values(), *found):
-        version = _LIBNCCL.fullmatch(PurePosixPath(real).name)
-        if version is not None:
-            rows[real] = {"version": version[1], "path": real, "in_cache": real in found}
-    return [present("nccl.libraries", [rows[real] for real in sorted(rows)], **origin(reply, section))]
-
-
-SOURCES = {TOOLKITS: parse_toolkits, NCCL: parse_nccl}
+SOURCES = {TOOLKITS: parse_toolkits}

@@ -1,4 +1,4 @@
-"""CUDA toolkits, forward-compatibility libraries and NCCL on disk."""
+"""CUDA toolkits and forward-compatibility libraries on disk."""
 
 from __future__ import annotations
 
@@ -91,20 +91,6 @@ def test_compat_libraries() -> None:
     assert toolkits(cmd("toolkits"), cmd("compat", listed(links)))["cuda.compat"] == [
         {"cuda_version": "12.9", "driver_version": "575.57.08", "path": real}
     ]
-
-
-def test_nccl_libraries() -> None:
-    real = "/usr/lib/x86_64-linux-gnu/libnccl.so.2.27.7"
-    cached = listed({"/lib/x86_64-linux-gnu/libnccl.so.2": real})
-    other = "/opt/x/lib/libnccl.so.2.18.3"
-    links = {"/usr/lib/x86_64-linux-gnu/libnccl.so.2": real, real: real, "/opt/x/lib/libnccl.so.2": other}
-    facts = facts_of("nccl_libs", [cmd("cached libraries", cached), cmd("libraries", listed(links))])
-    assert facts["nccl.libraries"].value == [
-        {"version": "2.18.3", "path": "/opt/x/lib/libnccl.so.2.18.3", "in_cache": False},
-        {"version": "2.27.7", "path": real, "in_cache": True},
-    ]
-    assert facts_of("nccl_libs", [cmd("libraries")])["nccl.libraries"].value == []
-    assert facts_of("nccl_libs", [])["nccl.libraries"].state is FactState.ERROR
 
 
 def test_folders_that_were_not_listed_are_errors() -> None:

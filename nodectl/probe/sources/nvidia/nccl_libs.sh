@@ -1,5 +1,5 @@
 # source: nccl_libs
-# about: NCCL libraries in the loader's cache, the usual folders, CUDA toolkits and /opt
+# about: NCCL libraries, network plugins and nccl-tests in the loader's cache and the usual folders
 # by_hand: ldconfig -p | grep nccl
 # timeout: 15
 # lane: fast
@@ -34,3 +34,31 @@ nc_list() {
 
 if nd_have ldconfig; then nd_cmd_as 'cached libraries' nc_cached; fi
 nd_cmd_as libraries nc_list
+
+# Network plugins with the versions of NCCL's plugin interface that they offer: FILE<tab>REAL FILE<tab>VERSIONS.
+nc_plugins() {
+  for nc_path in "$@"; do
+    [ -f "$nc_path" ] || continue
+    nc_versions=$(grep -aoE 'ncclNetPlugin_v[0-9]+' "$nc_path" | sort -u | tr '\n' ' ')
+    printf '%s\t%s\t%s\n' "$nc_path" "$(readlink -f "$nc_path")" "$nc_versions"
+  done
+  return 0
+}
+if nd_have ldconfig; then
+  # shellcheck disable=SC2046 # one path a line, without blanks
+  nd_cmd_as 'cached plugins' nc_plugins $(ldconfig -p | sed -n 's/.*libnccl-net.* => //p')
+fi
+nd_cmd_as plugins nc_plugins /opt/amazon/*/lib*/libnccl-net*.so /opt/aws-ofi-nccl/lib*/libnccl-net*.so \
+  /opt/hpcx*/nccl_rdma_sharp_plugin/lib/libnccl-net*.so /opt/hpcx*/ncclnet_plugin/lib/libnccl-net*.so \
+  /usr/local/gib/lib64/libnccl-net*.so /usr/local/lib/libnccl-net*.so /usr/lib/*-linux-gnu/libnccl-net*.so \
+  /usr/lib64/libnccl-net*.so
+
+nc_tests() {
+  for nc_path in "$(command -v all_reduce_perf)" /opt/nccl-tests/build/all_reduce_perf /opt/nccl_tests/build/all_reduce_perf \
+    /usr/local/nccl-tests/build/all_reduce_perf /usr/local/nccl-tests/bin/all_reduce_perf \
+    /usr/local/bin/all_reduce_perf /opt/hpcx*/nccl_tests/all_reduce_perf; do
+    [ -f "$nc_path" ] && readlink -f "$nc_path"
+  done
+  return 0
+}
+nd_cmd_as nccl-tests nc_tests
