@@ -161,7 +161,24 @@ def cpufreq(path: Path) -> Recorded:
 
 def mountinfo(path: Path) -> Recorded:
     text = read(path)
-    return Recorded({"mounts": [cmd("/proc/self/mountinfo", f"{text}nd_total {len(text.splitlines())}\n")]})
+    lines = len(text.splitlines())
+    return Recorded(
+        {
+            "mounts": [cmd("/proc/self/mountinfo", f"{text}nd_total {lines}\n")],
+            "storage_mounts": [cmd("/proc/self/mountinfo", f"{text}nd_total {lines} {lines}\n")],
+        }
+    )
+
+
+def smartctl(path: Path) -> Recorded:
+    said = [Section("text", "tool", "smartctl"), Section("text", "disk", "nvme0"), cmd("smartctl nvme0", read(path))]
+    return Recorded({"disk_health": said})
+
+
+def lustre_health(path: Path) -> Recorded:
+    return Recorded(
+        {"lustre": [file("/sys/fs/lustre/version", "2.12.9\n"), file("/sys/fs/lustre/health_check", read(path))]}
+    )
 
 
 Build = Callable[[Path], Recorded]
@@ -182,14 +199,16 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
     "proc": {"nodeexp-cpuinfo.txt": cpuinfo},
     "disk": {"mountinfo-k8s.txt": mountinfo},
     "sysfs-cpufreq": {"nodeexp/": cpufreq},
+    "smartctl": smartctl,
+    "lustre": {"telegraf-sys-fs-lustre-health_check.txt": lustre_health},
 }
 # Other tools, other vendors, and other forms of what is read elsewhere (limits.conf, lspci, the table of nvidia-smi).
 NOT_READ = frozenset(
     {
         "amd-smi", "chrony", "cpufreq", "cuda-devicequery", "dcgm", "docker", "ethtool", "hl-smi", "host",
-        "ib-fabric", "ibnetdiscover", "ibstat", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo", "lustre",
+        "ib-fabric", "ibnetdiscover", "ibstat", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo",
         "nccl", "nvidia-smi-csv", "nvidia-smi-dmon", "nvidia-smi-list", "nvidia-smi-table", "nvidia-smi-version",
-        "ofed", "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm", "smartctl", "sysfs-edac",
+        "ofed", "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm", "sysfs-edac",
         "sysfs-infiniband", "sysfs-json", "topo-xml", "xpu-smi",
     }
 )  # fmt: skip

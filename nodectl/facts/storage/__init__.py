@@ -1,6 +1,6 @@
-"""Disks, and the clients of shared file systems.
+"""Local disks, network file systems and their clients.
 
 `MODULES` names the parser modules here that declare facts (see facts.registry).
 """
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("clients", "disks", "health", "lustre", "mounted")
