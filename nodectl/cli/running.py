@@ -16,6 +16,7 @@ from nodectl.cli.options import CheckChoice, NodeChoice
 from nodectl.cli.progress import Progress
 from nodectl.cli.session import Terminated, chosen_nodes, reach, terminable
 from nodectl.engine.across.rules import FleetRules
+from nodectl.engine.declared import unread
 from nodectl.fleet.plan import Plan
 from nodectl.fleet.probing import FleetProbe
 from nodectl.fleet.run import CheckRun
@@ -45,7 +46,9 @@ def check_live(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, save: P
         probe = FleetProbe(way.nodes, plan, way.transports, way.options)
         saving = Saving(probe, TranscriptStore(save)) if save else None
         across = FleetRules(plan.selections, way.nodes, catalogue)
-        finished = _finish(CheckRun(way.nodes, saving or probe, plan, spec), plan, way.nodes, across, probe)
+        messages = [Message("warning", text) for text in unread(catalogue, way.nodes)]
+        run = CheckRun(way.nodes, saving or probe, plan, spec)
+        finished = _finish(run, plan, way.nodes, across, messages, probe)
     finished.messages += [Message("warning", text) for text in way.notes]
     if saving and saving.problems:
         finished.messages.append(Message("error", saving.summary))
@@ -64,7 +67,8 @@ def check_saved(choice: NodeChoice, spec: PlanSpec, catalogue: Catalogue, folder
         raise click.UsageError(f"no transcripts in {folder}: make some with nodectl collect --hosts ... -o {folder}")
     plan = spec.plan(catalogue, nodes)
     across = FleetRules(plan.selections, nodes, catalogue)
-    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, nodes, across)
+    messages = [Message("warning", text) for text in unread(catalogue, nodes)]
+    finished = _finish(CheckRun(nodes, saved, plan, spec), plan, nodes, across, messages)
     finished.messages += [Message("warning", problem) for problem in problems]
     return finished
 
@@ -123,7 +127,12 @@ class Saving:
 
 
 def _finish(
-    run: CheckRun, plan: Plan, nodes: list[Node], across: FleetRules, probe: FleetProbe | None = None
+    run: CheckRun,
+    plan: Plan,
+    nodes: list[Node],
+    across: FleetRules,
+    messages: list[Message],
+    probe: FleetProbe | None = None,
 ) -> Finished:
     results: list[NodeResult] = []
     stopped = 0
@@ -143,4 +152,4 @@ def _finish(
                     across.add(result)
         finally:
             progress.close()
-    return Finished(results, plan, nodes, stopped, fleet=across.findings(), groups=across.groups())
+    return Finished(results, plan, nodes, stopped, messages, fleet=across.findings(), groups=across.groups())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodectl.engine import declared
 from nodectl.engine.evaluate import evaluate
 from nodectl.facts.gather import gather
 from nodectl.fleet.plan import Plan
@@ -14,7 +15,7 @@ def judge(transcript: Transcript, node: Node, plan: Plan) -> NodeResult:
     if not transcript.reached:
         return unjudged(transcript, node, transcript.reason)
     selection = plan.selection_of(node)
-    facts = gather(transcript, selection.facts, node)
+    facts = gather(transcript, plan.facts_of(node), node)
     return NodeResult(
         node=node.name,
         address=transcript.address,
@@ -24,7 +25,7 @@ def judge(transcript: Transcript, node: Node, plan: Plan) -> NodeResult:
         duration_ms=transcript.duration_ms,
         host_key=transcript.host_key,
         facts=facts,
-        findings=evaluate(selection, facts, node.name),
+        findings=(*evaluate(selection, facts, node.name), *declared.findings(selection.fleet, facts, node)),
     )
 
 

@@ -1,7 +1,8 @@
 """Fleet rules of kind `unique`: what names one machine or one part must not be there twice.
 
-A machine installed from an image that was taken of another keeps that one's ids and keys. Containers share their host's:
-they are left out. Two names of one running system (the same boot id) are said once, by the rule that compares boot ids.
+A machine installed from an image that was taken of another keeps that one's ids and keys. Containers share their
+host's: they are left out. Two names of one running system (the same boot id) are said once, by the rule that compares
+boot ids.
 """
 
 from __future__ import annotations
