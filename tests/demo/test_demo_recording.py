@@ -18,6 +18,34 @@ NONCE = "0123456789abcdef0123456789abcdef"
 QUERY = "nvidia-smi -q -x"
 # Looked for, and rightly not there on this node.
 ABSENT = {"expect.KEY", "tuned.profile", "driver.smi_error"}
+# A Slurm node with Docker: no Kubernetes, no CRI-O, no Podman.
+ABSENT |= {
+    "container.crio_version",
+    "container.crun_version",
+    "container.podman_version",
+    "containerd.cdi",
+    "containerd.default_runtime",
+    "crio.cgroup_manager",
+    "crio.default_runtime",
+    "crio.runtimes",
+    "gpu_operator.driver_container",
+    "gpu_operator.validations",
+    "kubelet.cgroup_driver",
+    "kubelet.cpu_manager",
+    "kubelet.device_plugin_sockets",
+    "kubelet.dra_plugins",
+    "kubelet.fail_swap_on",
+    "kubelet.max_pods",
+    "kubelet.memory_manager",
+    "kubelet.registered_devices",
+    "kubelet.runtime_endpoint",
+    "kubelet.shutdown_grace_s",
+    "kubelet.swap_behavior",
+    "kubelet.topology_manager",
+    "kubelet.topology_scope",
+    "kubelet.version",
+    "podman.legacy_hook",
+}
 
 
 def _facts(node: DemoNode, names: list[str]) -> dict[str, Fact]:

@@ -1,6 +1,6 @@
-"""What a scheduler knows of the node: Kubernetes, Slurm.
+"""Slurm and Kubernetes, as seen from a node.
 
 `MODULES` names the parser modules here that declare facts (see facts.registry).
 """
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("kubelet", "slurm")
