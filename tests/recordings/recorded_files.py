@@ -20,6 +20,7 @@ Sources = Mapping[str, Sequence[Section]]
 BOOT_S = 1_600_000_000
 PCI = "/sys/bus/pci/devices"
 XML, TEXT = "nvidia-smi -q -x", "nvidia-smi -q"
+STATES = {"Down": 1, "Initializing": 2, "Armed": 3, "Active": 4}
 TOPO, LINKS, LINK_ERRORS = "nvidia-smi topo -m", "nvidia-smi nvlink -s", "nvidia-smi nvlink -e"
 # Product names in recordings of nvlink and topo, which print no PCI id.
 PCI_IDS = {"NVIDIA A100": "20B2", "NVIDIA H100": "2330", "NVIDIA H200": "2335"}
@@ -181,6 +182,57 @@ def lustre_health(path: Path) -> Recorded:
     )
 
 
+def rdma(names: Sequence[str], files: Mapping[str, str]) -> Recorded:
+    """The source rdma, read twice with nothing growing. Files by their path below /sys/class/infiniband."""
+    found = {f"/sys/class/infiniband/{path}": text for path, text in files.items()}
+    counters = "".join(f"{path}:{text}\n" for path, text in found.items() if "counters/" in path)
+    sections = [
+        cmd("ls -d /sys/class", "/sys/class\n"),
+        Section("text", "devices", " ".join(names)),
+        grep(found),
+        file("/proc/uptime", "100000000.00 1.00"),
+        cmd("counters 1", counters),
+        cmd("counters 2", counters),
+        cmd("uptime 2", "100000001.00 1.00"),
+    ]
+    return Recorded({"rdma": sections})
+
+
+def infiniband(path: Path) -> Recorded:
+    """The folder of a recorded /sys/class/infiniband. Which driver each device has was not recorded."""
+    files = {str(one.relative_to(path)): read(one).strip() for one in sorted(path.rglob("*")) if one.is_file()}
+    names = sorted({name.partition("/")[0] for name in files})
+    return rdma(names, files | {f"{name}/device/uevent": f"DRIVER={name.partition('_')[0]}" for name in names})
+
+
+def ibstat(path: Path) -> Recorded:
+    """ibstat as sysfs has the same; the interface of an Ethernet port is taken to be switched on."""
+    files: dict[str, str] = {}
+    names: list[str] = []
+    for line in read(path).splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if line.startswith("CA '"):
+            names.append(line.split("'")[1])
+            files[f"{names[-1]}/device/uevent"] = "DRIVER=mlx5_core"
+        elif names:
+            port = f"{names[-1]}/ports/1"
+            files |= {
+                "CA type": {f"{names[-1]}/hca_type": value},
+                "Firmware version": {f"{names[-1]}/fw_ver": value},
+                "State": {f"{port}/state": f"{STATES[value]}: {value.upper()}" if value in STATES else value},
+                "Physical state": {f"{port}/phys_state": f"0: {value}"},
+                "Rate": {f"{port}/rate": f"{value} Gb/sec (4X)"},
+                "Base lid": {f"{port}/lid": value},
+                "SM lid": {f"{port}/sm_lid": value},
+                "Link layer": {f"{port}/link_layer": value, f"{names[-1]}/device/net/e0/flags": "0x1003"},
+            }.get(key, {})
+    return rdma(names, files)
+
+
+def ofed(path: Path) -> Recorded:
+    return Recorded({"rdma_stack": [cmd("timeout -k 1 5 ofed_info -s", read(path))]})
+
+
 Build = Callable[[Path], Recorded]
 # Folder of recordings -> how its files are read, or for single files of a folder: their names.
 KINDS: Mapping[str, Build | Mapping[str, Build]] = {
@@ -193,7 +245,10 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
     "kmsg": kernel_log,
     "pstore": kernel_log,
     "fabricmanager": kernel_log,
+    "ibstat": {"a100-all-active.txt": ibstat, "h100-all-active-0.txt": ibstat, "h100-some-down-1.txt": ibstat},
+    "ofed": ofed,
     "os-release": os_release,
+    "sysfs-infiniband": {"nodeexp/": infiniband, "procfs/": infiniband},
     "sysctl": sysctl,
     "lsmod": lsmod,
     "proc": {"nodeexp-cpuinfo.txt": cpuinfo},
@@ -206,10 +261,10 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
 NOT_READ = frozenset(
     {
         "amd-smi", "chrony", "cpufreq", "cuda-devicequery", "dcgm", "docker", "ethtool", "hl-smi", "host",
-        "ib-fabric", "ibnetdiscover", "ibstat", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo",
+        "ib-fabric", "ibnetdiscover", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo",
         "nccl", "nvidia-smi-csv", "nvidia-smi-dmon", "nvidia-smi-list", "nvidia-smi-table", "nvidia-smi-version",
-        "ofed", "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm", "sysfs-edac",
-        "sysfs-infiniband", "sysfs-json", "topo-xml", "xpu-smi",
+        "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm", "sysfs-edac",
+        "sysfs-json", "topo-xml", "xpu-smi",
     }
 )  # fmt: skip
 H200X8: Mapping[str, Build] = {

@@ -43,6 +43,7 @@ FAULTY: Mapping[str, set[str]] = {
     "dmesg/peermem-invalid-context.txt": {"log.warnings"},
     "dmesg/xid119-gsp-timeout.txt": {"xid.hardware_fault"},
     "fabricmanager/fm-log-12028-one.txt": {"sxid.non_fatal"},
+    "ibstat/h100-some-down-1.txt": {"rdma.ports_up"},
     "journal/nvsentinel-nic-driver.txt": {"log.network", "log.warnings"},
     "journal/nvsentinel-xid-lines.txt": {"xid.hardware_fault", "xid.recovery_action", "xid.notice", "xid.application"},
     # Replays are judged by their rate since boot, and nobody recorded when that was.
