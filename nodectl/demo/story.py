@@ -1,6 +1,6 @@
 """What is the matter with each node of the demo fleet, as edits of the healthy recording.
 
-Five nodes are well. The others each have one thing wrong that happens in real clusters, with all the traces that it
+Four nodes are well, and one is but for its firmware. The others each have one thing wrong that happens in real clusters, with all the traces that it
 leaves: in nvidia-smi, on the PCI bus, in the kernel log, among the services.
 """
 
@@ -105,6 +105,13 @@ def half_upgraded(node: Recording) -> None:
         "NVRM: make sure that this kernel module and all NVIDIA driver",
         "NVRM: components have the same version.",
     )
+
+
+def older_vbios(node: Recording) -> None:
+    """Its GPU board came back from repair with the firmware of last year: each GPU is fine, and alike; no other node
+    has that version.
+    """
+    node.every_gpu(vbios_version="96.00.A0.00.06")
 
 
 def gpu_off_the_bus(node: Recording) -> None:
@@ -227,7 +234,7 @@ def _xid(gpu: int) -> str:
 
 FLEET = (
     DemoNode("gpu-01", think_s=0.2),
-    DemoNode("gpu-02", think_s=0.3),
+    DemoNode("gpu-02", "well, but for a VBIOS that no other node has", older_vbios, think_s=0.3),
     DemoNode("gpu-03", "driver upgraded on disk, not rebooted", half_upgraded, think_s=0.1),
     DemoNode("gpu-04", "GPU 5 has fallen off the bus", gpu_off_the_bus, think_s=0.5),
     DemoNode("gpu-05", "uncorrectable memory error on GPU 4, row remap pending", memory_error, think_s=0.4),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nodectl.inventory.nodeset import fold as fold_nodes
 from nodectl.model import CheckReport, Finding, NodeReport, NodeState, Outcome, Reason, Report, Severity
 from nodectl.view import glyphs
+from nodectl.view.across import across_lines, is_across
 from nodectl.view.fold import CheckGroup, NodeGroup, Part, SameNodes, by_check, by_node, by_reason, natural
-from nodectl.view.lines import Line, hanging, plain
+from nodectl.view.lines import Line, beside, count, fitted, hanging, plain
 
 _INDENT = 4
 _LABEL = 10
@@ -36,7 +36,7 @@ def report_lines(report: Report, *, width: int = 100, verbose: bool = False) -> 
     does not apply, and names each unknown check.
     """
     checks = {check.id: check for check in report.checks}
-    findings = report.results + report.fleet
+    findings = report.results + tuple(finding for finding in report.fleet if not is_across(finding))
     failed = by_check(f for f in findings if f.outcome is Outcome.FAIL)
     minor = [] if verbose else [g for g in failed if g.waived or g.severity.rank <= _MINOR.rank]
     for group in failed:
@@ -53,6 +53,10 @@ def report_lines(report: Report, *, width: int = 100, verbose: bool = False) -> 
     lost = [node for node in report.nodes if node.state is NodeState.UNREACHABLE]
     if lost:
         yield from unreachable_lines(lost, width=width)
+        yield plain("")
+    across = list(across_lines(report, checks, width=width, verbose=verbose))
+    if across:
+        yield from across
         yield plain("")
     if verbose:
         rest = [f for f in findings if f.outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE)]
@@ -99,18 +103,7 @@ def _node_group_lines(group: NodeGroup, *, width: int, with_expected: bool) -> I
         said = _part_text(part)
         if with_expected and part.expected:
             said += f" (expected {part.expected})"
-        yield from _beside(group.nodes if number == 0 else "", said, width=width, pad=len(group.nodes))
-
-
-def _beside(nodes: str, said: str, *, width: int, pad: int = 0) -> Iterator[Line]:
-    """Node names, and what was found there beside them, or below when the names are long."""
-    column = max(len(nodes), pad)
-    if column > width // 3:
-        if nodes:
-            yield from hanging("", nodes, indent=_INDENT, label_width=0, width=width, style="bold")
-        yield from hanging("", said, indent=_INDENT + 2, label_width=0, width=width)
-    else:
-        yield from hanging(nodes, said, indent=_INDENT, label_width=column + 2, width=width, label_style="bold")
+        yield from beside(group.nodes if number == 0 else "", said, width=width, pad=len(group.nodes))
 
 
 def _part_text(part: Part) -> str:
@@ -129,16 +122,16 @@ def _because(check: CheckReport, *, width: int, verbose: bool) -> Iterator[Line]
 
 def minor_lines(groups: Sequence[CheckGroup], checks: Mapping[str, CheckReport], *, width: int) -> Iterator[Line]:
     """Failures that need not be read today: a line for the check, a line for each group of nodes."""
-    yield [("bold", _count(len(groups), "smaller finding")), ("dim", "  (in full: -v, or nodectl checks show ID)")]
+    yield [("bold", count(len(groups), "smaller finding")), ("dim", "  (in full: -v, or nodectl checks show ID)")]
     for group in groups:
         letter = glyphs.letter(group.outcome, group.severity, waived=group.waived)
         check = checks.get(group.check)
         head = f"{letter} {group.check}"
-        yield [(glyphs.STYLE_OF[letter], head), ("dim", _fitted(check, width - len(head)))]
+        yield [(glyphs.STYLE_OF[letter], head), ("dim", fitted(check.title if check else "", width - len(head)))]
         for node_group in group.groups[:_MAX_GROUPS]:
             expected = " or ".join(dict.fromkeys(part.expected for part in node_group.parts if part.expected))
             said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
-            yield from _beside(node_group.nodes, f"{said}, expected {expected}" if expected else said, width=width)
+            yield from beside(node_group.nodes, f"{said}, expected {expected}" if expected else said, width=width)
         if len(group.groups) > _MAX_GROUPS:
             yield from _more(group.groups[_MAX_GROUPS:], width=width)
 
@@ -158,21 +151,21 @@ def unknown_lines(
     total = len({(f.node, f.check) for f in findings})
     yield [
         (style, f"{glyphs.UNKNOWN} unknown  "),
-        ("bold", f"{_count(total, 'check')} could not be told"),
+        ("bold", f"{count(total, 'check')} could not be told"),
         ("dim", " (never counted as a pass)"),
     ]
     for group in groups:
         ids = group.checks if verbose or len(group.checks) <= _MAX_IDS else (*group.checks[: _MAX_IDS - 1], "...")
-        count = f"{len(group.checks)} checks: " if len(group.checks) > 1 else ""
-        yield from _beside(group.nodes, group.reason, width=width)
-        yield from hanging("", count + ", ".join(ids), indent=_INDENT + 2, label_width=0, width=width, style="dim")
+        how_many = f"{len(group.checks)} checks: " if len(group.checks) > 1 else ""
+        yield from beside(group.nodes, group.reason, width=width)
+        yield from hanging("", how_many + ", ".join(ids), indent=_INDENT + 2, label_width=0, width=width, style="dim")
 
 
 def unreachable_lines(nodes: Iterable[NodeReport], *, width: int) -> Iterator[Line]:
     """Nodes that gave no reply, folded by why, with what to do about it."""
     style = glyphs.STYLE_OF[glyphs.UNREACHABLE]
     lost = list(nodes)
-    yield [(style, f"{glyphs.UNREACHABLE} unreachable  "), ("bold", f"{_count(len(lost), 'node')} gave no reply")]
+    yield [(style, f"{glyphs.UNREACHABLE} unreachable  "), ("bold", f"{count(len(lost), 'node')} gave no reply")]
     alike: dict[tuple[str, str, str], list[NodeReport]] = {}
     for node in lost:
         alike.setdefault(_without_names(node), []).append(node)
@@ -180,7 +173,7 @@ def unreachable_lines(nodes: Iterable[NodeReport], *, width: int) -> Iterator[Li
         said = [f"{_where(same)}{text}", hint]
         if len(same) == 1:  # one node: its own names, as they were
             said = [part.replace(_ADDRESS, same[0].address).replace(_NAME, same[0].name) for part in said]
-        yield from _beside(fold_nodes([node.name for node in same]), f"{code}: {said[0]}", width=width)
+        yield from beside(fold_nodes([node.name for node in same]), f"{code}: {said[0]}", width=width)
         if hint:
             yield from hanging("try", said[1], indent=_INDENT + 2, label_width=5, width=width)
 
@@ -214,7 +207,7 @@ def quiet_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, width: 
     ]
     for node_group in group.groups[:_MAX_GROUPS]:
         said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
-        for line in _beside(node_group.nodes, said, width=width):
+        for line in beside(node_group.nodes, said, width=width):
             yield [("dim", text) for _, text in line]
 
 
@@ -225,13 +218,13 @@ def node_lines(groups: Sequence[SameNodes], *, width: int) -> Iterator[Line]:
     for group in groups[:_MAX_NODES]:
         letter = glyphs.letter(Outcome.FAIL, group.severity)
         style = glyphs.STYLE_OF[letter]
-        lines = list(_beside(group.nodes, ", ".join(group.checks), width=width - 2, pad=widest))
+        lines = list(beside(group.nodes, ", ".join(group.checks), width=width - 2, pad=widest))
         for number, line in enumerate(lines):
             mark = f"{letter} " if number == 0 else "  "
             yield [(style, mark), *([("", line[0][1][2:])] if line[0][0] == "" else [line[0]]), *line[1:]]
     if len(groups) > _MAX_NODES:
         left = sum(group.size for group in groups[_MAX_NODES:])
-        yield [("dim", f"    and {_count(left, 'more node')} (--json lists them all)")]
+        yield [("dim", f"    and {count(left, 'more node')} (--json lists them all)")]
 
 
 def summary_lines(report: Report) -> Iterator[Line]:
@@ -243,24 +236,17 @@ def summary_lines(report: Report) -> Iterator[Line]:
         (glyphs.UNKNOWN, nodes.unknown, "unknown"),
         (glyphs.UNREACHABLE, nodes.unreachable, "unreachable"),
     ]
-    line: Line = [("bold", _count(len(report.nodes), "node"))]
-    for letter, count, word in cells:
-        if count:
-            line += [("", "  "), (glyphs.STYLE_OF[letter], f"{letter} {count} {word}")]
+    across = sum(
+        one.outcome is Outcome.FAIL and not one.waived_by and one.severity.rank >= report.fail_on.rank
+        for one in report.fleet
+    )
+    cells.append((glyphs.WARN, across, "across the fleet"))
+    line: Line = [("bold", count(len(report.nodes), "node"))]
+    for letter, number, word in cells:
+        if number:
+            line += [("", "  "), (glyphs.STYLE_OF[letter], f"{letter} {number} {word}")]
     yield line
     counts = ", ".join(f"{outcomes[key]} {word}" for key, word in _OUTCOME_WORDS if outcomes.get(key))
-    yield [("dim", f"{_count(len(report.checks), 'check')} ({report.profile}): {counts or 'none could be made'}")]
+    yield [("dim", f"{count(len(report.checks), 'check')} ({report.profile}): {counts or 'none could be made'}")]
     if report.partial:
         yield [("warn", "interrupted: this report is partial")]
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _fitted(check: CheckReport | None, width: int) -> str:
-    """A check's title behind its id, in what is left of the line; cut only between words, and seen to be cut."""
-    if check is None or width < 12:
-        return ""
-    title = textwrap.shorten(check.title, width - 2, placeholder="...")
-    return f"  {title}"

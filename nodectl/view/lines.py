@@ -23,3 +23,24 @@ def hanging(
     yield [("", " " * indent), (label_style, f"{label:<{label_width}}"), (style, rows[0])]
     for row in rows[1:]:
         yield [("", " " * column), (style, row)]
+
+
+def beside(nodes: str, said: str, *, width: int, pad: int = 0, indent: int = 4) -> Iterator[Line]:
+    """Node names, and what was found there beside them, or below when the names are long."""
+    column = max(len(nodes), pad)
+    if column > width // 3:
+        if nodes:
+            yield from hanging("", nodes, indent=indent, label_width=0, width=width, style="bold")
+        yield from hanging("", said, indent=indent + 2, label_width=0, width=width)
+    else:
+        yield from hanging(nodes, said, indent=indent, label_width=column + 2, width=width, label_style="bold")
+
+
+def count(number: int, word: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def fitted(text: str, width: int) -> str:
+    """A text behind two spaces in what is left of a line; cut only between words, and seen to be cut."""
+    return f"  {textwrap.shorten(text, width - 2, placeholder='...')}" if text and width >= 12 else ""
