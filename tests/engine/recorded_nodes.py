@@ -43,6 +43,7 @@ def h200x8(shared: Path) -> Transcript:
                 cmd("ls -1 /proc/driver/nvidia/gpus", gpus),
             ],
             "gpu_pci": [cmd(f"ls -d {PCI}", f"{PCI}\n"), Section("grep", "files", _pci(here / "fs" / "pci"), "", 0)],
+            "pcie_tree": _pcie_tree(here / "fs" / "pci"),
             "platform": [
                 cmd("systemd-detect-virt --vm", "", rc=127),
                 cmd("first CPU of /proc/cpuinfo", f"processor\t: 0\nflags\t\t:{flags}\n"),
@@ -55,6 +56,18 @@ def h200x8(shared: Path) -> Transcript:
         },
         node="h200x8",
     )
+
+
+def _pcie_tree(folder: Path) -> list[Section]:
+    """The same devices as the source pcie_tree has them: all on the root bus, and no registers were recorded."""
+    gpus = [path.name for path in sorted(folder.iterdir()) if (path / "vendor").read_text().strip() == "0x10de"]
+    return [
+        cmd(f"ls -d {PCI}", f"{PCI}\n"),
+        Section("text", "devices", "".join(f" {name}=gpu" for name in gpus)),
+        Section("text", "names", ""),
+        Section("text", "ways", "\n".join(f"../../../devices/pci0000:00/{name}" for name in gpus)),
+        Section("grep", "files", _pci(folder), "", 0),
+    ]
 
 
 def _pci(folder: Path) -> str:

@@ -47,7 +47,7 @@ def fabric_state(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
         good = str(state).casefold() == _COMPLETED and str(status).casefold() == _SUCCESS
         return (passed if good else failed)(expected, shown)
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def fabric_health(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -69,7 +69,7 @@ def fabric_health(facts: FactView, params: Mapping[str, Any], tables: Tables) ->
             return not_judged("this GPU or driver does not report the fabric's health")
         return failed("Healthy", "; ".join(bad)) if bad else passed("Healthy", "every part is good")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def _why_no_manager(facts: FactView, tables: Tables) -> str:
@@ -78,7 +78,7 @@ def _why_no_manager(facts: FactView, tables: Tables) -> str:
     Raises:
         what FactView raises: a fact that this hangs on could not be read.
     """
-    gpus = facts.rows("gpu.devices")
+    gpus = facts.nvidia_rows("gpu.devices")
     on_switches = of_models(gpus, tables, "fabric_manager", "node")
     if not on_switches:
         if of_models(gpus, tables, "fabric_manager", "switch_tray"):
@@ -162,7 +162,7 @@ def imex(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[Row
 
 def cluster_identity(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every GPU of a multi-node NVLink system names a cluster, and all the same cluster and clique."""
-    gpus = of_models(facts.rows("gpu.devices"), tables, "imex", True)
+    gpus = of_models(facts.nvidia_rows("gpu.devices"), tables, "imex", True)
     if not gpus:
         return [not_judged("no GPU here is of a multi-node NVLink system")]
     told = ((gpu.get("fabric_cluster_uuid"), gpu.get("fabric_clique_id")) for gpu in gpus)

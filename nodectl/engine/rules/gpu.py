@@ -42,10 +42,10 @@ def all_attached(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
     unknown, not a failure.
     """
     container = soft(facts, "virt.container", "none")
-    listed_rows = facts.rows("gpu.devices")
+    listed_rows = facts.nvidia_rows("gpu.devices")
     listed = {_address(row.get("pci_bus_id")) for row in listed_rows}
     results = []
-    for row in facts.rows("gpu.pci"):
+    for row in facts.nvidia_rows("gpu.pci"):
         address, driver = str(row.get("pci_bus_id")), row.get("driver")
         if driver == _OTHER_OWNER:
             results.append(about(address, not_judged("given to a virtual machine (vfio-pci)")))
@@ -96,7 +96,7 @@ def answers(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[
                 return failed("values", f"{lost[field]} ({field})", f"{len(lost)} fields could not be read")
         return passed("values", "values")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def recovery_action(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -112,7 +112,7 @@ def recovery_action(facts: FactView, params: Mapping[str, Any], tables: Tables) 
         asked = [name.replace("_", " ") for name, value in flags.items() if value]
         return failed("None", ", ".join(asked)) if asked else passed("None", "None")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def model_expected(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -128,19 +128,19 @@ def model_expected(facts: FactView, params: Mapping[str, Any], tables: Tables) -
         fits = fits or wanted.casefold() == str(gpu_model(row, tables).get("model"))
         return (passed if fits else failed)(wanted, str(name))
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def models_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """One product name for all GPUs, display cards left out."""
-    rows = [row for row in facts.rows("gpu.devices") if row.get("name") not in params["ignore"]]
+    rows = [row for row in facts.nvidia_rows("gpu.devices") if row.get("name") not in params["ignore"]]
     return _alike(rows, "name", "one model")
 
 
 def vbios_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """One VBIOS for all GPUs of the same PCI id and board part number."""
     boards: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in facts.rows("gpu.devices"):
+    for row in facts.nvidia_rows("gpu.devices"):
         boards[(row.get("pci_id"), row.get("pci_subsystem_id"), row.get("board_part_number"))].append(row)
     results: list[RowResult] = []
     for rows in boards.values():
@@ -185,7 +185,7 @@ def memory_total(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
         verdict = passed if total >= int(documented) * (1 - tolerance) else failed
         return verdict(f"at least {documented} MiB (less {tolerance:.0%})", f"{total} MiB")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def retired_pages(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -199,7 +199,7 @@ def retired_pages(facts: FactView, params: Mapping[str, Any], tables: Tables) ->
             return not_judged("this GPU remaps rows instead of retiring pages")
         return (passed if sum(told) <= limit else failed)(f"at most {limit} pages", f"{sum(told)} pages")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def mig_driver(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -214,7 +214,7 @@ def mig_driver(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
             return not_judged(f"the first driver with MIG on {gpu_name(row)} is not documented")
         return (passed if version(driver) >= version(first) else failed)(f"at least {first}", driver)
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def idle_memory_free(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -229,4 +229,4 @@ def idle_memory_free(facts: FactView, params: Mapping[str, Any], tables: Tables)
             return not_judged("the GPU is in use")
         return (passed if used <= limit else failed)(f"at most {limit} MiB", f"{used} MiB")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)

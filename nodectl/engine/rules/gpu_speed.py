@@ -47,7 +47,7 @@ def clock_events(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
             return unknown(f"{', '.join(news)}: not in the table of reasons", expected)
         return passed(expected, ", ".join(str(known[reason]["label"]) for reason in active) or "none")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def clock_event_history(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -66,7 +66,7 @@ def clock_event_history(facts: FactView, params: Mapping[str, Any], tables: Tabl
         labels = {name: str((tables["throttle_reasons"].get(name) or {}).get("label", name)) for name in over}
         return failed(expected, ", ".join(f"{labels[name]} {seconds:.0f} s" for name, seconds in over.items()))
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def sm_clock_under_load(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -87,7 +87,7 @@ def sm_clock_under_load(facts: FactView, params: Mapping[str, Any], tables: Tabl
             return not_judged(f"{clock} MHz, held down by {', '.join(explained)}: see gpu.clock_events")
         return failed(f"at least {floor} MHz", f"{clock} MHz at {row.get('gpu_utilization_pct')} % use")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def temperature(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -112,7 +112,7 @@ def temperature(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
         shown = f"{left} C left" if now is None else f"{left} C left at {now} C"
         return (passed if left >= margin else failed)(expected, shown)
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def memory_temperature(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -128,4 +128,4 @@ def memory_temperature(facts: FactView, params: Mapping[str, Any], tables: Table
             return not_judged("the memory's temperature or its limit is not known")
         return (passed if now <= int(limit) - margin else failed)(f"at most {int(limit) - margin} C", f"{now} C")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)

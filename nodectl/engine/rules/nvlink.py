@@ -127,7 +127,7 @@ def _is_disabled(facts: FactView) -> bool:
 @_unless_disabled
 def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """As many active links as the model's board has wired, where a document says how many."""
-    links, gpus = _AllLinks(facts), facts.rows("gpu.devices")
+    links, gpus = _AllLinks(facts), facts.nvidia_rows("gpu.devices")
 
     def judge(gpu: Row) -> RowResult:
         known = gpu_model(gpu, tables)
@@ -148,7 +148,7 @@ def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
 @_unless_disabled
 def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Where the number is not documented: as many active links as the best GPU of the same model in the node."""
-    links, gpus = _AllLinks(facts), facts.rows("gpu.devices")
+    links, gpus = _AllLinks(facts), facts.nvidia_rows("gpu.devices")
     best: dict[Any, int] = defaultdict(int)
     peers: dict[Any, int] = defaultdict(int)
     for gpu in gpus:
@@ -192,7 +192,7 @@ def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
             return passed(expected, f"{len(active)} links")
         return failed(expected, _named({f"link {link}": f"{speed or 0:g} GB/s" for link, speed in slow.items()}))
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 @_unless_disabled
@@ -246,7 +246,7 @@ def _named(parts: Mapping[str, str]) -> str:
 @_unless_disabled
 def topology(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """NVLink (NV#) between each two GPUs of boards on which all are connected."""
-    gpus = facts.rows("gpu.devices")
+    gpus = facts.nvidia_rows("gpu.devices")
     on_switches = of_models(gpus, tables, "fabric_manager", "node", "switch_tray")
     connected = {int(gpu["index"]) for gpu in on_switches if not gpu.get("mig_current")}
     if len(connected) < 2:

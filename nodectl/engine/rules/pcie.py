@@ -13,6 +13,27 @@ _NEWEST_COMMON_GEN = 5
 _REPLAYS_PER_MIN_AND_LANE = {1: 0.15, 2: 0.3, 3: 0.48, 4: 0.96, 5: 1.92, 6: 3.84}
 
 
+def pcie_width(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """All lanes that GPU and slot have are in use; boards that are known to be wired with fewer are not judged."""
+
+    def judge(row: Row) -> RowResult:
+        now, highest = read(row, "pcie_width_current"), read(row, "pcie_width_max")
+        if now is None or highest is None:
+            return not_judged("the PCIe width is not reported")
+        if now < highest and wired_narrower(row, tables):
+            return not_judged(
+                f"x{now} of x{highest}: boards of this model are wired with fewer lanes than the chip tells"
+            )
+        return (passed if now >= highest else failed)(f"x{highest}", f"x{now}")
+
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
+
+
+def wired_narrower(row: Row, tables: Tables) -> bool:
+    known = tables["gpu_models"].get(str(row.get("pci_id"))) or {}
+    return bool(known.get("pcie_wired_narrower"))
+
+
 def pcie_generation(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """The link of a GPU at work runs at the highest generation of GPU and slot together; idle GPUs are not judged."""
 
@@ -27,7 +48,7 @@ def pcie_generation(facts: FactView, params: Mapping[str, Any], tables: Tables) 
             return not_judged(f"Gen{now} of Gen{highest} while {idle}: links slow down when idle")
         return failed(f"Gen{highest}", f"Gen{now} at {row.get('gpu_utilization_pct')} % use")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def pcie_slot(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -51,7 +72,7 @@ def pcie_slot(facts: FactView, params: Mapping[str, Any], tables: Tables) -> lis
             return not_judged("what the slot can do is not reported")
         return (failed if wrong else passed)(", ".join(expected), ", ".join(actual))
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def pcie_replays(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -67,4 +88,4 @@ def pcie_replays(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
         verdict = passed if replays / minutes <= limit else failed
         return verdict(f"at most {limit:.0f} per minute", f"{replays / minutes:.2g} per minute ({replays} since boot)")
 
-    return judge_rows(facts.rows("gpu.devices"), judge)
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)

@@ -119,7 +119,7 @@ def recovery(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, An
 
 def _gpus(facts: FactView) -> _Gpus:
     """Never fails: a node whose nvidia-smi hangs has the Xids that say why, and those must be judged."""
-    listed: list[Row] = quietly(lambda: list(facts.rows("gpu.devices")), [])
+    listed: list[Row] = quietly(lambda: list(facts.nvidia_rows("gpu.devices")), [])
     rows = {row["pci_bus_id"]: row for row in listed if row.get("pci_bus_id")}
     families = {_families(row) for row in rows.values()}
     driver = str(quietly(lambda: facts.value("driver.version"), ""))

@@ -6,4 +6,5 @@
 MODULES: tuple[str, ...] = (
     "pci",
     "pcie_aer",
+    "pcie_tree",
 )

@@ -156,18 +156,18 @@ def _row(address: str, files: dict[str, str], complaints: str, virtual: bool) ->
     errors: dict[str, str] = {}
     row: Row = {
         "pci_bus_id": address,
-        "pci_id": _pair(files.get("PCI_ID")),
-        "subsystem_id": _pair(files.get("PCI_SUBSYS_ID")),
-        "class": _class(files.get("PCI_CLASS")),
+        "pci_id": id_pair(files.get("PCI_ID")),
+        "subsystem_id": id_pair(files.get("PCI_SUBSYS_ID")),
+        "class": class_of(files.get("PCI_CLASS")),
         "driver": files.get("DRIVER"),
         "virtual_function": virtual,
     }
     for name, file, read in (
-        ("numa_node", "numa_node", _numa),
-        ("link_speed_gts", "current_link_speed", _speed),
-        ("link_speed_max_gts", "max_link_speed", _speed),
-        ("link_width", "current_link_width", _width),
-        ("link_width_max", "max_link_width", _width),
+        ("numa_node", "numa_node", numa_node),
+        ("link_speed_gts", "current_link_speed", link_speed),
+        ("link_speed_max_gts", "max_link_speed", link_speed),
+        ("link_width", "current_link_width", link_width),
+        ("link_width_max", "max_link_width", link_width),
         ("enabled", "enable", _enabled),
     ):
         text = files.get(file)
@@ -194,12 +194,12 @@ def _complaint(complaints: str, address: str, file: str) -> str:
     return ""
 
 
-def _pair(text: str | None) -> str | None:
+def id_pair(text: str | None) -> str | None:
     match = _HEX_PAIR.fullmatch(text or "")
     return f"{match[1]}:{match[2]}".lower() if match else None
 
 
-def _class(text: str | None) -> str | None:
+def class_of(text: str | None) -> str | None:
     """`30200` (uevent prints no leading zeros) -> `0302`."""
     if text is None or re.fullmatch(r"[0-9A-Fa-f]{1,6}", text) is None:
         return None
@@ -212,11 +212,11 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _numa(text: str) -> int | None:
+def numa_node(text: str) -> int | None:
     return None if (number := _number(text)) < 0 else number
 
 
-def _speed(text: str) -> float | None:
+def link_speed(text: str) -> float | None:
     if text.casefold().startswith("unknown"):
         return None
     match = _SPEED.fullmatch(text)
@@ -225,7 +225,7 @@ def _speed(text: str) -> float | None:
     return float(match[1])
 
 
-def _width(text: str) -> int | None:
+def link_width(text: str) -> int | None:
     if text.casefold().startswith("unknown"):
         return None
     return None if (number := _number(text)) in _NO_WIDTH or number < 0 else number
