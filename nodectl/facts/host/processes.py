@@ -22,7 +22,8 @@ _PROCESS = re.compile(r"([DZ]) (\d{1,9}) (\d{1,9}) (.{0,100})")
 
 
 def _spec(name: str, about: str, *, type: str = "int", source: str = "processes", varies: bool = True) -> FactSpec:
-    return FactSpec(name=name, type=type, about=about, source=source, varies=varies)
+    unit = "%" if name.endswith("_pct") else ""
+    return FactSpec(name=name, type=type, unit=unit, about=about, source=source, varies=varies)
 
 
 FACTS = (
@@ -39,10 +40,10 @@ FACTS = (
     _spec(
         "proc.threads_max", "How many there can be: the smaller of kernel.pid_max and kernel.threads-max", varies=False
     ),
-    _spec("proc.threads_used_pct", "How much of that is in use, in %", type="float", source=DERIVED_SOURCE),
+    _spec("proc.threads_used_pct", "How much of that is in use", type="float", source=DERIVED_SOURCE),
     _spec("proc.files_open", "Open files of all processes"),
     _spec("proc.files_max", "How many there can be (fs.file-max)", varies=False),
-    _spec("proc.files_used_pct", "How much of that is in use, in %", type="float", source=DERIVED_SOURCE),
+    _spec("proc.files_used_pct", "How much of that is in use", type="float", source=DERIVED_SOURCE),
     _spec(
         "time.daemons",
         "Programs that run and that set the clock: chronyd, ntpd, systemd-timesyncd, ptp4l, phc2sys, ...",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nodectl.facts.reading import CannotTell, NotThere, Reading, command_trouble, told
-from nodectl.facts.registry import Context, FactSpec
+from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec
 from nodectl.model import Fact
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ FACTS = (
     ),
     _spec(
         "time.offset_ms", "float", "Clock minus its source, by chronyd or ntpd; absent with other daemons", unit="ms"
+    ),
+    FactSpec(
+        name="time.off_by_ms",
+        type="float",
+        unit="ms",
+        about="How far the clock is off, either way",
+        source=DERIVED_SOURCE,
+        varies=True,
     ),
     _spec("time.stratum", "int", "Distance from a reference clock, by chronyd or ntpd"),
     _spec("time.reference", "str", "The source that is followed, by chronyd"),
@@ -136,3 +144,4 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
 
 
 SOURCES = {"time_sync": parse}
+DERIVED: dict[str, Derivation] = {"time.off_by_ms": (("time.offset_ms",), abs)}
