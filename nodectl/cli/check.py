@@ -107,10 +107,8 @@ def run_check(
         raise click.UsageError("--from reads saved transcripts: it does not go with --demo or --save")
     spec = plan_spec(checks)
     catalogue = spec.catalogue()
-    if from_dir:
-        finished = check_saved(choice, spec, catalogue, from_dir)
-    else:
-        finished = check_live(choice, spec, catalogue, save)
+    run = (choice, spec, catalogue)
+    finished = check_saved(*run, from_dir) if from_dir else check_live(*run, save)
     apply_waivers(finished, msgspec.structs.replace(checks, waivers=waivers), catalogue)
     code = finished.stopped or exit_codes.of_run(
         finished.results, finished.fleet, fail_on=Severity(fail_on), allow_incomplete=allow_incomplete, style=exit_style

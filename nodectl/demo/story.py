@@ -1,7 +1,8 @@
 """What is the matter with each node of the demo fleet, as edits of the healthy recording.
 
-Four nodes are well, and one is but for its firmware. The others each have one thing wrong that happens in real clusters, with all the traces that it
-leaves: in nvidia-smi, on the PCI bus, in the kernel log, among the services.
+Four nodes are well, and a fifth is but for its firmware, which only a look at the others shows. The others each have one
+thing wrong that happens in real clusters, with all the traces that it leaves: in nvidia-smi, on the PCI bus, in the
+kernel log, among the services.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def test_workers_and_this_process_judge_alike(nodes: list[Node], plan: Plan, tra
 
 def test_each_node_is_judged_by_its_own_profile(nodes: list[Node], plan: Plan, transcripts: list[Transcript]) -> None:
     results = {result.node: result for result in CheckRun(nodes, transcripts, plan, SPEC, workers=0)}
-    checks = {check.id: check.severity for check in plan.selection_of(nodes[1]).checks}
-    default = {check.id: check.severity for check in plan.selection_of(nodes[0]).checks}
+    checks = {check.id: check.severity for check in plan.selection_of(nodes[1]).everything}
+    default = {check.id: check.severity for check in plan.selection_of(nodes[0]).everything}
     assert plan.profile_of(nodes[0]) == "default"
     assert plan.profile_of(nodes[1]) == "training"
     changed = [name for name in checks if checks[name] is not default[name]]

@@ -155,7 +155,7 @@ class _Told:
         return self._finding(
             nodes=value.nodes,
             actual=shown_against(value.key, majority.key, unit),
-            expected=f"{around}{most} as on {len(majority.nodes)} of {self._tally.told} alike",
+            expected=f"{around}{most} on {len(majority.nodes)} of {self._tally.told} alike nodes",
             value=plain(value.key),
             majority=plain(majority.key),
             majority_nodes=len(majority.nodes),
