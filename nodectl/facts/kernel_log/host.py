@@ -16,8 +16,8 @@ from nodectl.facts.kernel_log.gpu import Spans, pci_bus_id
 from nodectl.facts.kernel_log.lines import LogLine
 
 KINDS = (
-    "aer", "disk", "edac", "hung_task", "limit", "lockup", "mce", "mlx5", "nvme", "nvrm", "oom", "oops", "peermem",
-    "thermal",
+    "aer", "amdgpu", "disk", "edac", "habanalabs", "hung_task", "intel_gpu", "limit", "lockup", "mce", "mlx5", "nvme",
+    "nvrm", "oom", "oops", "peermem", "thermal",
 )  # fmt: skip
 LEVELS = ("fatal", "error", "warning", "corrected")
 MAX_ROWS = 500
@@ -70,7 +70,7 @@ def _said_level(match: re.Match[str]) -> str:
 
 
 def _patterns() -> tuple[_Pattern, ...]:
-    rows = (*_cpu_and_pcie(), *_devices(), *_system())
+    rows = (*_other_gpus(), *_cpu_and_pcie(), *_devices(), *_system())
     return tuple(_Pattern(kind, level, needs, re.compile(regex)) for kind, level, needs, regex in rows)
 
 
@@ -121,6 +121,36 @@ def _devices() -> list[_Row]:
         # No fault of the GPU: a program brought libraries of another version, on the host or in a container.
         ("nvrm", "warning", "NVRM: API mismatch", r"NVRM: API mismatch"),
         ("nvrm", "error", "nvidia-nvlink", r"nvidia-nvlink: .*(?:[Ff]ail|[Ee]rror)"),
+    ]
+
+
+def _other_gpus() -> list[_Row]:
+    """GPUs and accelerators that are not NVIDIA's."""
+    lost = r"Fatal error during GPU init|[hs]w_init of IP block .*failed|GPU reset failed|GPU reset end with ret = -"
+    bad = (
+        r"uncorrectable hardware errors? detected|poison is consumed|reaches threshold|GPU reset begin|fence wait loop"
+    )
+    amd = rf"amdgpu(?: {_PCI})?\b.*"
+    gaudi = r"habanalabs (\S{1,40}?): .*"
+    dead = r"heartbeat failed|[Ff]ailed to reset|device is (?:disabled|in malfunction)|[Cc]ritical (?:error|shutdown)"
+    intel = rf"(?:i915|xe) {_PCI}: .*"
+    return [
+        ("amdgpu", "fatal", "amdgpu", amd + rf"(?:{lost})"),
+        ("amdgpu", "error", "amdgpu", amd + rf"(?:{bad}|ring \S+ timeout)"),
+        ("amdgpu", "corrected", "amdgpu", amd + r" correctable hardware errors? detected"),
+        # A program reached for memory that it has not got.
+        ("amdgpu", "warning", "amdgpu", amd + r"(?:page fault|GPU is throttled|deferred hardware errors? detected)"),
+        ("habanalabs", "fatal", "habanalabs", gaudi + rf"(?:{dead})"),
+        (
+            "habanalabs",
+            "error",
+            "habanalabs",
+            gaudi + r"(?:[Gg]oing to (?:hard[- ])?reset|[Uu]ncorrect|ECC error|DERR)",
+        ),
+        ("habanalabs", "warning", "habanalabs", gaudi + r"(?:timed out|got stuck|RAZWI)"),
+        ("intel_gpu", "fatal", "[drm", intel + r"(?:[Ww]edged|FATAL|fatal (?:hardware )?error)"),
+        ("intel_gpu", "error", "[drm", intel + r"(?:GPU HANG|\*ERROR\*|[Uu]ncorrectable)"),
+        ("intel_gpu", "warning", "[drm", intel + r"(?:[Ee]ngine reset|Resetting \S+ for)"),
     ]
 
 

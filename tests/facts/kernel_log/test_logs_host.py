@@ -53,6 +53,16 @@ FAULTS = [
     ("limit", "neighbour", "warning", "neighbour: arp_cache: neighbor table overflow!"),
     ("nvrm", "0000:91:00.0", "fatal", "NVRM: GPU 0000:91:00.0: GPU has fallen off the bus."),
     ("nvrm", "0000:01:00.0", "error", "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x26:0x56:1463)"),
+    ("amdgpu", "0000:05:00.0", "fatal", "amdgpu 0000:05:00.0: amdgpu: Fatal error during GPU init"),
+    ("amdgpu", "0000:05:00.0", "error", "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!"),
+    ("amdgpu", "0000:26:00.0", "error", "amdgpu 0000:26:00.0: amdgpu: 1 uncorrectable hardware errors detected in umc b"),
+    ("amdgpu", "0000:26:00.0", "corrected", "amdgpu 0000:26:00.0: amdgpu: 3 correctable hardware errors detected in um"),
+    ("amdgpu", "", "error", "[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring sdma0 timeout, signaled seq=1, emitted seq"),
+    ("amdgpu", "0000:26:00.0", "warning", "amdgpu 0000:26:00.0: amdgpu: [gfxhub0] no-retry page fault (src_id:0 ring:"),
+    ("habanalabs", "hl3", "fatal", "habanalabs hl3: device heartbeat failed!"),
+    ("habanalabs", "0000:19:00.0", "error", "habanalabs 0000:19:00.0: Going to hard-reset device"),
+    ("intel_gpu", "0000:4d:00.0", "error", "i915 0000:4d:00.0: [drm] GPU HANG: ecode 12:1:85dffffb, in python3"),
+    ("intel_gpu", "0000:4d:00.0", "fatal", "xe 0000:4d:00.0: [drm] device wedged, needs recovery"),
     ("nvrm", "", "warning", "NVRM: API mismatch: the client has the version 570.124.06, but"),
 ]  # fmt: skip
 
@@ -70,6 +80,10 @@ NO_FAULTS = [
     "EDAC MC0: Giving out device to module i10nm_edac controller Intel_10nm Socket#0 IMC#0: DEV 0000:7e:0c.0",
     "acpi PNP0A08:29: _OSC: platform does not support [SHPCHotplug AER DPC]",
     "mce: CPU0: Thermal monitoring enabled (TM1)",
+    "amdgpu 0000:05:00.0: amdgpu: SMU is initialized successfully!",
+    "amdgpu: Virtual CRAT table created for CPU",
+    "habanalabs hl0: Successfully added device 0000:19:00.0 to habanalabs driver",
+    "i915 0000:4d:00.0: [drm] GuC firmware i915/pvc_guc_70.bin version 70.9.1",
     "Write protecting the kernel read-only data: 32768k",
     "",
 ]
