@@ -17,6 +17,7 @@ from nodectl.demo.recording import GPU_BUSES, Recording
 
 OLD_DRIVER, DRIVER = "580.95.05", "580.159.04"
 _NVLINK, _NVLINK_ERRORS, _QUERY = "nvidia-smi nvlink -s", "nvidia-smi nvlink -e", "nvidia-smi -q -x"
+_LIST = "nvidia-smi -L"
 _TOPOLOGY = "nvidia-smi topo -m"
 
 
@@ -78,6 +79,7 @@ def _as_h100(node: Recording) -> None:
         max_clocks__mem_clock="2619 MHz",
     )
     node.replace("nvidia_smi_nvlink", "NVIDIA H200", "NVIDIA H100 80GB HBM3")
+    node.replace("nvidia_smi_list", "NVIDIA H200", "NVIDIA H100 80GB HBM3")
     node.replace("gpu_pci", "10DE:2335", "10DE:2330")
     node.replace("gpu_pci", "10DE:18BF", "10DE:16C1")
     node.replace("gpu_pci", "d00002335sv000010DEsd000018BF", "d00002330sv000010DEsd000016C1")
@@ -88,6 +90,7 @@ def half_upgraded(node: Recording) -> None:
     said = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.159\n"
     for source, command in (
         ("nvidia_smi_q", _QUERY),
+        ("nvidia_smi_list", _LIST),
         ("nvidia_smi_topo", _TOPOLOGY),
         ("nvidia_smi_nvlink", _NVLINK),
         ("nvidia_smi_nvlink", _NVLINK_ERRORS),
@@ -123,6 +126,7 @@ def gpu_off_the_bus(node: Recording) -> None:
     parts = node.text("nvidia_smi_q", _QUERY).split(begin)
     del parts[gone + 1]
     node.answer("nvidia_smi_q", _QUERY, begin.join(parts))
+    node.substitute("nvidia_smi_list", rf"^GPU {gone}: .*\n", "")
     for command in (_NVLINK, _NVLINK_ERRORS):
         node.substitute("nvidia_smi_nvlink", rf"^GPU {gone}: .*\n(?:[ \t].*\n|\n)*", "", command)
     node.substitute("nvidia_smi_topo", rf"^GPU{gone}\t.*\n", "", _TOPOLOGY)
@@ -215,6 +219,7 @@ def driver_hangs(node: Recording) -> None:
     """The firmware of GPU 3 does not answer its driver: nvidia-smi waits for it and cannot even be killed."""
     for source, command in (
         ("nvidia_smi_q", _QUERY),
+        ("nvidia_smi_list", _LIST),
         ("nvidia_smi_topo", _TOPOLOGY),
         ("nvidia_smi_nvlink", _NVLINK),
     ):

@@ -99,7 +99,7 @@ def test_the_wire_reads_back_as_the_recording(node: DemoNode) -> None:
     assert transcript.ending == "complete"
     assert tuple(transcript.sources) == recording.sources
     states = {name: reply.state for name, reply in transcript.sources.items() if reply.state != "ok"}
-    hung = ("nvidia_smi_nvlink", "nvidia_smi_q", "nvidia_smi_topo")
+    hung = ("nvidia_smi_list", "nvidia_smi_nvlink", "nvidia_smi_q", "nvidia_smi_topo")
     assert states == (dict.fromkeys(hung, "timeout") if node.name == "gpu-09" else {})
     for name, reply in transcript.sources.items():
         for section in reply.sections:

@@ -5,7 +5,9 @@
 
 MODULES: tuple[str, ...] = (
     "cuda",
+    "devices",
     "driver",
+    "mig",
     "nccl",
     "nvlink",
     "smi",

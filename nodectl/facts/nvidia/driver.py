@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nodectl.facts.reading import one_line, origin
-from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec
+from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec, Field
 from nodectl.model import Fact, absent, error, present
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ FACTS: tuple[FactSpec, ...] = (
         about="open or proprietary: the loaded kernel module, or the one on disk where none is loaded",
     ),
     FactSpec(name="driver.param[NAME]", type="str", source=PROC, about="A parameter of the loaded kernel module"),
+    FactSpec(
+        name="driver.params",
+        type="rows",
+        source=PROC,
+        about="Every parameter of the loaded kernel module, as it runs with it",
+        fields=(
+            Field("name", "str", "", "without NVreg_"),
+            Field("value", "str", "", "numbers are decimal"),
+        ),
+    ),
     FactSpec(name="gpu.proc_count", type="int", source=PROC, about="GPUs that the loaded kernel module has taken"),
     FactSpec(name="driver.branch", type="int", source=DERIVED_SOURCE, about="Branch of the loaded driver, e.g. 580"),
     FactSpec(
@@ -114,6 +124,11 @@ def _parameters(reply: SourceReply, context: Context) -> Iterable[Fact]:
                 text = match[2]
                 quoted = len(text) >= 2 and text[0] == text[-1] == '"'
                 values[match[1]] = text[1:-1] if quoted else text
+    if values:
+        rows = [{"name": name, "value": value} for name, value in values.items()]
+        yield present("driver.params", rows, **origin(reply, section))
+    else:
+        yield _missing("driver.params", reply, section, "the NVIDIA kernel module is not loaded")
     for key in context.keys_of("driver.param"):
         name = f"driver.param[{key}]"
         if key in values:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from nodectl.facts.reading import errors_for, one_line, origin
-from nodectl.facts.registry import Context, FactSpec
+from nodectl.facts.reading import Row, errors_for, one_line, origin
+from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact, absent, error, present
 
 if TYPE_CHECKING:
@@ -30,14 +30,30 @@ FACTS: tuple[FactSpec, ...] = (
         about="Every version of libcuda and libnvidia-ml in the usual folders; more than one is a half-done update",
     ),
     FactSpec(
+        name="driver.libcuda",
+        type="rows",
+        source=SOURCE,
+        about="Where a new process finds the CUDA driver library, first place first",
+        fields=(
+            Field("name", "str", "", "the name asked for: libcuda.so.1, libcuda.so"),
+            Field("path", "str", "", "the file that it stands for"),
+            Field("found_by", "str", "", "LD_LIBRARY_PATH or the loader's cache"),
+            Field("version", "version", "", "driver version by the file's name"),
+            Field(
+                "kind", "str", "", "driver; compat: of a cuda-compat package; stub: a toolkit's, to link against only"
+            ),
+        ),
+    ),
+    FactSpec(
         name="driver.gsp_versions", type="list", source=SOURCE, about="Driver versions whose GSP firmware is on disk"
     ),
 )
-_LIBRARIES = ("driver.userspace_version", "driver.userspace_versions")
+_LIBRARIES = ("driver.userspace_version", "driver.userspace_versions", "driver.libcuda")
 
 # Two or more numbers: a bare `.so.1` is a link that says nothing.
 _SUFFIX = re.compile(r"lib(nvidia-ml|cuda)\.so\.([0-9]{2,4}(?:\.[0-9]{1,6}){1,3})")
 _CACHE = re.compile(r"\s*(libnvidia-ml\.so\.1) \(([^)]{0,80})\) => (/\S{1,300})")
+_LIBCUDA = re.compile(r"\s*(libcuda\.so(?:\.1)?) \(([^)]{0,80})\) => (/\S{1,300})")
 _WIDE = ("x86-64", "AArch64", "aarch64")
 _FIRMWARE = re.compile(r"/\S{1,200}/([0-9]{2,4}(?:\.[0-9]{1,6}){1,3})/gsp[A-Za-z0-9_]{0,40}\.bin\S{0,8}")
 _SHORT = "libnvidia-ml.so.1"
@@ -58,7 +74,28 @@ def _libraries(reply: SourceReply) -> list[Fact]:
     versions = {match[2] for file in real.values() if (match := _SUFFIX.fullmatch(PurePosixPath(file).name))}
     chosen = _short_name(preferred) or _from_cache(reply) or _short_name(real)
     every = present("driver.userspace_versions", sorted(versions, key=_order), **where)
-    return [_version_of(chosen, real, reply), every]
+    libcuda = present("driver.libcuda", _libcuda(preferred, real, reply), **where)
+    return [_version_of(chosen, real, reply), every, libcuda]
+
+
+def _libcuda(preferred: dict[str, str], real: dict[str, str], reply: SourceReply) -> list[Row]:
+    """libcuda.so.1 and libcuda.so of LD_LIBRARY_PATH and then of the cache, in the loader's order."""
+    section = reply.find("cmd", "ldconfig -p")
+    lines = section.text.split("\n") if section is not None and section.rc == 0 else []
+    entries = [match for line in lines if (match := _LIBCUDA.fullmatch(line.rstrip()))]
+    cached = [match[3] for match in entries if any(word in match[2] for word in _WIDE)]
+    rows: list[Row] = []
+    for found_by, paths in (("LD_LIBRARY_PATH", preferred), ("the loader's cache", cached)):
+        for path in paths:
+            name, file = PurePosixPath(path).name, real.get(path, path)
+            if name not in ("libcuda.so", "libcuda.so.1"):
+                continue
+            version = _SUFFIX.fullmatch(PurePosixPath(file).name)
+            folders = {*PurePosixPath(path).parts, *PurePosixPath(file).parts}
+            kind = "stub" if "stubs" in folders else "compat" if "compat" in folders else "driver"
+            told = version[2] if version else None
+            rows.append({"name": name, "path": file, "found_by": found_by, "version": told, "kind": kind})
+    return rows
 
 
 def _links(section: Section | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 # source: nccl_env
 # about: NCCL and CUDA settings that hold for every job: nccl.conf and the system's environment files
+# by_hand: cat /etc/nccl.conf; grep -E "NCCL_|CUDA_" /etc/environment /etc/profile.d/*
 # timeout: 10
 # lane: fast
 # root: no

@@ -21,7 +21,7 @@ nv_cached() {
 # Each library by its short name, and the file that it stands for: SHORT<tab>FILE.
 nv_list() {
   for nv_dir in "$@"; do
-    for nv_path in "$nv_dir"/libnvidia-ml.so.* "$nv_dir"/libcuda.so.*; do
+    for nv_path in "$nv_dir"/libnvidia-ml.so.* "$nv_dir"/libcuda.so "$nv_dir"/libcuda.so.*; do
       [ -e "$nv_path" ] || continue
       printf '%s\t%s\n' "$nv_path" "$(readlink -f "$nv_path")"
     done

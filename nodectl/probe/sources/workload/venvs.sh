@@ -1,5 +1,6 @@
 # source: venvs
 # about: the packages for GPU work in the Python environments that the inventory names
+# by_hand: /opt/ENVIRONMENT/bin/pip list
 # timeout: 20
 # lane: slow
 # root: no
