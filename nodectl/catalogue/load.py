@@ -56,7 +56,7 @@ def load_catalogue(
     for folder in dirs if dirs is not None else [data_dir("checks")]:
         loader.find(folder)
     loader.read()
-    if not loader.problems and not loader.checks:
+    if not loader.problems and not loader.checks and not loader.fleet:
         loader.problems.append("the catalogue has no checks: is this the right folder?")
     if loader.problems:
         raise CatalogueError(loader.problems)

@@ -110,7 +110,7 @@ def _is_power(value: Any) -> bool:
 def _limits_w(result: NodeResult) -> list[float | None]:
     """The power limit of every GPU; None for one that does not tell its own. Empty: nothing is known."""
     fact = result.facts.get(DEVICES)
-    if fact is None or fact.state is not FactState.VALUE:
+    if fact is None or fact.state is not FactState.VALUE or not isinstance(fact.value, list):
         return []
-    limits = [row.get("power_limit_w") for row in fact.value]
+    limits: list[Any] = [row.get("power_limit_w") for row in fact.value if isinstance(row, dict)]
     return [float(limit) if _is_power(limit) else None for limit in limits]

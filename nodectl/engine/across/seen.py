@@ -28,6 +28,11 @@ class Seen(NamedTuple):
         fact = self.result.facts.get(name)
         return fact.value if fact is not None and fact.state is FactState.VALUE else None
 
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a table; none when it is absent or unreadable."""
+        rows = self.value(name)
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
     @property
     def in_container(self) -> bool:
         """Whether it shares its kernel with others: then much of what names a machine is not its own."""
@@ -62,7 +67,7 @@ class Classes:
 
     def add(self, seen: Seen) -> None:
         self.nodes.setdefault(seen.kind, []).append(seen.place)
-        names = {str(row.get("name")) for row in seen.value("gpu.devices") or () if row.get("name")}
+        names = {str(row.get("name")) for row in seen.rows("gpu.devices") if row.get("name")}
         self._models.setdefault(seen.kind, Counter())[", ".join(sorted(names))] += 1
 
     def name(self, kind: ClassKey) -> str:

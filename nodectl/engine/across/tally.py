@@ -14,7 +14,7 @@ from typing import NamedTuple
 from nodectl.engine.across.values import Key
 
 MIN_GROUP = 4  # nodes without which there is no majority to speak of
-CLEAR_MAJORITY = 2 / 3
+CLEAR_MAJORITY = (2, 3)  # of the nodes that could be told
 OUTLIER_MADS = 3.5
 MAX_DISTINCT = 64  # a fact with more values among nodes of one kind differs by nature
 TOLERANCE = 0.02
@@ -73,7 +73,8 @@ class Tally:
         values.sort(key=lambda value: (-len(value.nodes), value.key is None, str(value.key)))
         if len(values) < 2:
             return None
-        if len(values[0].nodes) >= CLEAR_MAJORITY * self.told:
+        of, all_of = CLEAR_MAJORITY
+        if all_of * len(values[0].nodes) >= of * self.told:
             return Split(values[0], values[1:])
         return Split(None, values)
 

@@ -85,8 +85,7 @@ def _values(seen: Seen, fact: str, field: str) -> Iterable[str]:
         found: list[Any] = [seen.result.host_key]
     else:
         value = seen.value(fact)
-        rows = value if isinstance(value, list) else [value]
-        found = [row.get(field) if isinstance(row, dict) else row for row in rows] if field else rows
+        found = [row.get(field) for row in seen.rows(fact)] if field else value if isinstance(value, list) else [value]
     texts = {" ".join(str(one).split()) for one in found if one is not None}
     return sorted(text for text in texts if _is_number(text))
 

@@ -56,13 +56,15 @@ def measure_of(spec: FactSpec, field: str = "", ignore: Collection[str] = (), *,
             return None
         if near:
             return Measure(_number, True, spec.unit)
-        return Measure(_scalar, _is_measured(spec.type, spec.unit), spec.unit)
+        number = _is_measured(spec.type, spec.unit)
+        return Measure(_measured if number else _scalar, number, spec.unit)
     column = next((one for one in spec.fields if one.name == field), None)
     if column is None:
         return None
     if spec.type == "row":
         number = _is_measured(column.type, column.unit)
-        return Measure(lambda row: _of_row(row, field), number, column.unit)
+        kind = _measured if number else _scalar
+        return Measure(lambda row: _of_row(row, field, kind), number, column.unit)
     return Measure(lambda rows: _of_rows(rows, field), unit=column.unit)
 
 
@@ -72,6 +74,12 @@ def _is_measured(kind: str, unit: str) -> bool:
 
 def _scalar(value: Any) -> Key:
     if isinstance(value, (dict, list)):
+        raise UntoldError
+    return value
+
+
+def _measured(value: Any) -> Key:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UntoldError
     return value
 
@@ -91,11 +99,13 @@ def _items(value: Any, ignore: Collection[str] = ()) -> Key:
     return tuple(sorted(items))
 
 
-def _of_row(row: Mapping[str, Any], field: str) -> Key:
+def _of_row(row: Mapping[str, Any], field: str, scalar: Callable[[Any], Key]) -> Key:
     if field in row.get(ERRORS_KEY, ()):
         raise UntoldError
     value = row.get(field)
-    return _items(value) if isinstance(value, list) else _scalar(value)
+    if value is None:
+        return None
+    return _items(value) if isinstance(value, list) else scalar(value)
 
 
 def _of_rows(rows: list[dict[str, Any]], field: str) -> Key:
