@@ -13,6 +13,8 @@ from nodectl.engine.rules.gpu_rows import Row, Tables, about, failed, judge_rows
 # What Ubuntu's own archive writes into the versions of drivers that it updates after a release.
 _FROM_UBUNTU = re.compile(r"-\d+ubuntu\d+\.\d\d\.\d\d")
 _VENDOR = re.compile(r"nvidia|mellanox|\*", re.IGNORECASE)
+# Each of them sets the system clock as it sees fit. phc2sys does so too, or only feeds chronyd.
+_CLOCK_SETTERS = ("chronyd", "ntpd", "ntpd-rs", "ntp-daemon", "openntpd", "systemd-timesyncd")
 _DAY_S = 86400
 _MAX_NAMED = 6
 
@@ -184,3 +186,13 @@ def one_dimm_size(facts: FactView, params: Mapping[str, Any], tables: Tables) ->
     """EDAC's modules have one size."""
     sizes = [f"{int(size) / 1024:g} GiB" for size in facts.value("edac.dimm_sizes_mib")]
     return [(passed if len(sizes) == 1 else failed)("one size", ", ".join(sizes))]
+
+
+def one_clock(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """At most one program sets the clock; phc2sys goes together with chronyd only."""
+    daemons = [str(name) for name in facts.value("time.daemons")]
+    setters = [name for name in daemons if name in _CLOCK_SETTERS]
+    if "phc2sys" in daemons and setters != ["chronyd"]:
+        setters.append("phc2sys")
+    verdict = passed if len(setters) <= 1 else failed
+    return [verdict("one program that sets the clock", ", ".join(setters or daemons))]
