@@ -64,6 +64,52 @@ def test_families(text: str, family: str) -> None:
     assert value_of("os_release", [file("/etc/os-release", text), NOT_OSTREE], "os.family") == family
 
 
+DGX = 'DGX_NAME="DGX Server"\nDGX_SWBUILD_VERSION="7.1.0"\nDGX_OTA_VERSION="7.2.3"\nDGX_OTA_VERSION="7.3.1"\n'
+L4T = (
+    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025"
+)
+UBUNTU = "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "release"),
+    [
+        (UBUNTU, "ubuntu-24.04"),
+        ('ID="rhel"\nVERSION_ID="9.6"', "rhel-9"),
+        ('ID="rocky"\nVERSION_ID="10.1"', "rocky-10"),
+        ('ID="sles"\nVERSION_ID="15.6"', "sles-15.6"),
+        ('ID="amzn"\nVERSION_ID="2023"', "amzn-2023"),
+        ("ID=debian\nVERSION_ID=13", "debian-13"),
+        ("ID=flatcar\nVERSION_ID=4372.0.1", "flatcar"),
+        ("ID=bottlerocket\nVERSION_ID=1.50.0", "bottlerocket"),
+        ("ID=cos\nVERSION_ID=121", "cos"),
+        ("ID=azurelinux\nVERSION_ID=3.0", "azurelinux-3"),
+        ("ID=arch\nNAME=Arch", "arch"),
+    ],
+)
+def test_releases_as_support_tables_name_them(text: str, release: str) -> None:
+    assert value_of("os_release", [file("/etc/os-release", text), NOT_OSTREE], "os.release") == release
+
+
+def test_systems_of_nvidia() -> None:
+    sections = [file("/etc/os-release", UBUNTU), NOT_OSTREE]
+    dgx, l4t = cmd("/etc/dgx-release", DGX), cmd("/etc/nv_tegra_release", L4T)
+    assert value_of("os_release", [*sections, dgx], "os.release") == "dgx-os-7"
+    assert value_of("os_release", [*sections, dgx], "os.dgx_version") == "7.3.1"
+    assert value_of("os_release", [*sections, l4t], "os.release") == "l4t-36"
+    assert value_of("os_release", [*sections, l4t], "os.l4t_version") == "36.4.3"
+    for name in ("os.dgx_version", "os.l4t_version"):
+        assert state_of("os_release", sections, name) == "absent"
+    for text in ("", "DGX_NAME=x", "# R36"):
+        broken = [*sections, cmd("/etc/dgx-release", text), cmd("/etc/nv_tegra_release", text)]
+        assert state_of("os_release", broken, "os.dgx_version") == "error"
+        assert state_of("os_release", broken, "os.l4t_version") == "error"
+        assert state_of("os_release", broken, "os.release") == "error"
+    # The DGX software stack on RHEL is RHEL.
+    rocky = file("/etc/os-release", 'ID="rocky"\nVERSION_ID="9.6"')
+    assert value_of("os_release", [rocky, NOT_OSTREE, dgx], "os.release") == "rocky-9"
+
+
 def test_ostree_and_coreos_are_images() -> None:
     fedora = file("/etc/os-release", "ID=fedora\nVERSION_ID=44\n")
     assert value_of("os_release", [fedora, said("ostree", "yes")], "os.image_based") is True
