@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, bracketed, told
 from nodectl.facts.registry import Context, FactSpec, Field
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 _SOURCE = "disks"
 _MDSTAT = "/proc/mdstat"
-_NVME = re.compile(r"/sys/class/nvme/(nvme\d{1,4})/(device/(?:\.\./)?)?([a-z_]{1,30})")
+_NVME = re.compile(r"/sys/class/nvme/(nvme\d{1,4})/([a-z_]{1,30})")
 _BLOCK = re.compile(r"/sys/block/([A-Za-z0-9!_.-]{1,60})/(?:queue/|device/)?([a-z_]{1,30})")
 _MAPPED = re.compile(r"/sys/block/(dm-\d{1,6})/dm/name")
-_SPEED = re.compile(r"(\d{1,3}(?:\.\d)?) GT/s(?: PCIe)?")
 _ARRAY = re.compile(
     r"(md\S{1,60}) : (active|inactive)(?: \((read-only|auto-read-only|broken)\))?"
     r"(?: (raid\d{1,2}|linear|multipath|faulty|container))? ?(.*)"
@@ -27,14 +26,12 @@ _MEMBER = re.compile(r"\S+\[\d+\](?:\(([A-Z])\))*")
 _COUNTS = re.compile(r"\[(\d{1,4})/(\d{1,4})\] \[[U_.]+\]")
 _PROGRESS = re.compile(r"(recovery|resync|reshape|check) *=")
 _WAITS = re.compile(r"(resync|recovery|reshape)=(PENDING|DELAYED|REMOTE)")
-# 63 is what the six bits of a device that no longer answers read as; 255 is the kernel's "unknown".
-_NO_WIDTH = (0, 63, 255)
 
 FACTS = (
     FactSpec(
         name="storage.nvme",
         type="rows",
-        about="NVMe drives (controllers), local and over fabrics, with the PCIe link of the local ones",
+        about="NVMe drives (controllers), local and over fabrics",
         source=_SOURCE,
         fields=(
             Field("name", about="nvme0"),
@@ -44,10 +41,6 @@ FACTS = (
             Field("state", about="live; resetting, connecting, deleting, dead"),
             Field("address", about="PCI address, or that of the target"),
             Field("numa_node", "int"),
-            Field("link_speed_gts", "float", "GT/s", "PCIe speed now"),
-            Field("link_speed_best_gts", "float", "GT/s", "highest that drive and slot both can"),
-            Field("link_width", "int", "lanes", "PCIe lanes now"),
-            Field("link_width_best", "int", "lanes", "most that drive and slot both can"),
         ),
     ),
     FactSpec(name="storage.nvme_count", type="int", about="NVMe drives on the PCI bus of the node", source=_SOURCE),
@@ -118,8 +111,7 @@ def _gathered(reading: Reading, marker: str, pattern: re.Pattern[str]) -> dict[s
         raise reading.not_there("/sys/x")
     devices: dict[str, dict[str, str]] = {}
     for match, text in reading.lines_below(pattern):
-        key = "".join(part or "" for part in match.groups()[1:])
-        devices.setdefault(match[1], {})[key] = text.strip()
+        devices.setdefault(match[1], {})[match[2]] = text.strip()
     if int(count) > 0 and not devices:
         raise CannotTell("sysfs described no device")
     return devices
@@ -129,25 +121,9 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?\d{1,18}", text) else None
 
 
-def _speed(text: str | None) -> float | None:
-    match = _SPEED.fullmatch(text or "")
-    return float(match[1]) if match else None
-
-
-def _width(text: str | None) -> int | None:
-    width = _number(text)
-    return None if width in _NO_WIDTH else width
-
-
-def _least(*values: Any) -> Any:
-    """The least of those that are known; None when the first (the drive's own) is not."""
-    return None if values[0] is None else min(value for value in values if value is not None)
-
-
 def _nvme(reading: Reading) -> list[Row]:
     rows = []
     for name, files in sorted(_gathered(reading, "nvme drives", _NVME).items(), key=lambda item: int(item[0][4:])):
-        pcie = files.get("transport") == "pcie"
         numa = _number(files.get("numa_node"))
         row: Row = {
             "name": name,
@@ -157,18 +133,7 @@ def _nvme(reading: Reading) -> list[Row]:
             "state": files.get("state") or None,
             "address": files.get("address") or None,
             "numa_node": None if numa is None or numa < 0 else numa,
-            "link_speed_gts": _speed(files.get("device/current_link_speed")) if pcie else None,
-            "link_speed_best_gts": None,
-            "link_width": _width(files.get("device/current_link_width")) if pcie else None,
-            "link_width_best": None,
         }
-        if pcie:
-            row["link_speed_best_gts"] = _least(
-                _speed(files.get("device/max_link_speed")), _speed(files.get("device/../max_link_speed"))
-            )
-            row["link_width_best"] = _least(
-                _width(files.get("device/max_link_width")), _width(files.get("device/../max_link_width"))
-            )
         unread = {key: "could not be read" for key in ("transport",) if row[key] is None}
         rows.append({**row, "_errors": unread} if unread else row)
     return rows

@@ -1,10 +1,9 @@
 # source: disks
-# about: disks, NVMe drives with their PCIe link, paths of multipath devices, software RAID, as sysfs and /proc have them
+# about: disks, NVMe drives, paths of multipath devices, software RAID, as sysfs and /proc have them
 # by_hand: lsblk -d -o NAME,MODEL,SIZE,SCHED; cat /proc/mdstat; grep . /sys/class/nvme/nvme*/state; multipath -ll
 # timeout: 10
 # lane: slow
 # root: no
-# Link files read the device itself, which may hang on a dead one: hence a lane of its own.
 [ -d /sys/kernel ] || nd_text 'not mounted' /sys
 [ -d /proc/self ] || nd_text 'not mounted' /proc
 nd_file /proc/mdstat
@@ -13,10 +12,6 @@ for di_dir in /sys/class/nvme/nvme*; do
     [ -e "$di_dir/transport" ] || continue
     for di_file in transport state model firmware_rev address numa_node; do
         [ -e "$di_dir/$di_file" ] && set -- "$@" "$di_dir/$di_file"
-    done
-    # Beside the drive's own link stands what its slot can do: the port above it.
-    for di_file in current_link_speed current_link_width max_link_speed max_link_width ../max_link_speed ../max_link_width; do
-        [ -e "$di_dir/device/$di_file" ] && set -- "$@" "$di_dir/device/$di_file"
     done
     [ $# -gt 1500 ] && break
 done
