@@ -106,6 +106,14 @@ def topo(path: Path) -> Recorded:
     return of_model(model, gpus, {"nvidia_smi_topo": [cmd(TOPO, text)]})
 
 
+def smi_list(path: Path) -> Recorded:
+    """`nvidia-smi -L`: the GPUs and their MIG devices."""
+    text = read(path)
+    gpus = len(re.findall(r"^GPU \d+:", text, re.MULTILINE))
+    model = "NVIDIA A100" if "a100" in path.name else "NVIDIA H200" if "H200" in text else "NVIDIA H100"
+    return of_model(model, gpus, {"nvidia_smi_list": [cmd("nvidia-smi -L", text)]}, mig="-mig-" in path.name)
+
+
 def kernel_log(path: Path) -> Recorded:
     """Any log of the kernel, on a node that has been up for years; fabricmanager.log stands beside an empty one."""
     text = read(path)
@@ -238,6 +246,7 @@ Build = Callable[[Path], Recorded]
 KINDS: Mapping[str, Build | Mapping[str, Build]] = {
     "nvidia-smi-xml": smi_query,
     "nvidia-smi-q": smi_query,
+    "nvidia-smi-list": smi_list,
     "nvlink": nvlink,
     "topo": topo,
     "dmesg": kernel_log,
@@ -262,7 +271,7 @@ NOT_READ = frozenset(
     {
         "amd-smi", "chrony", "cpufreq", "cuda-devicequery", "dcgm", "docker", "ethtool", "hl-smi", "host",
         "ib-fabric", "ibnetdiscover", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo",
-        "nccl", "nvidia-smi-csv", "nvidia-smi-dmon", "nvidia-smi-list", "nvidia-smi-table", "nvidia-smi-version",
+        "nccl", "nvidia-smi-csv", "nvidia-smi-dmon", "nvidia-smi-table", "nvidia-smi-version",
         "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm", "sysfs-edac",
         "sysfs-json", "topo-xml", "xpu-smi",
     }
@@ -270,6 +279,7 @@ NOT_READ = frozenset(
 H200X8: Mapping[str, Build] = {
     "nvidia-smi-q.xml": smi_query,
     "nvidia-smi-q.txt": smi_query,
+    "nvidia-smi-L.txt": smi_list,
     "nvidia-smi-topo.txt": topo,
     "nvidia-smi-nvlink-s.txt": nvlink,
     "nvidia-smi-nvlink-e.txt": nvlink,
