@@ -26,10 +26,18 @@ class FactsPlan:
     """The same facts from every node, and no checks."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
         self._sources = sources_for(names)
+        self._with_expected: dict[tuple[str, ...], dict[str, list[str]]] = {}
 
     def sources_of(self, node: Node) -> dict[str, list[str]]:
-        return self._sources
+        expected = tuple(venvs.asked_of(node.expect)) if venvs.SOURCE in self._sources else ()
+        if not expected:
+            return self._sources
+        known = self._with_expected.get(expected)
+        if known is None:
+            known = sources_for([*self._names, *expected])
+        return self._with_expected.setdefault(expected, known)
 
 
 class Plan:

@@ -14,7 +14,7 @@ from recorded_nodes import h200x8, judged
 from nodectl.engine import catalogue_for_run
 from nodectl.model import Finding, Outcome
 
-AREAS = ("driver", "cuda", "persistence", "gpu", "nvlink", "pcie")
+AREAS = ("driver", "cuda", "nccl", "workload", "persistence", "gpu", "nvlink", "pcie")
 # What hangs on sources that were not recorded. Everything else must come to a verdict.
 NOT_RECORDED = {
     "cuda.toolkit_driver",
@@ -28,6 +28,27 @@ NOT_RECORDED = {
     "driver.one_userspace",
     "driver.gsp_on_disk",
     "driver.nouveau_not_loaded",
+    "driver.device_files",
+    "driver.device_permissions",
+    "driver.uvm_device",
+    "driver.options_loaded",
+    "driver.dkms_one_version",
+    "driver.dcgm_knows_gpu",
+    "driver.dcgm_part",
+    "cuda.libcuda_first",
+    "cuda.no_visible_devices",
+    "nccl.known_faults",
+    "nccl.known_issues",
+    "nccl.knows_gpu",
+    "nccl.package_driver",
+    "nccl.plugin_api",
+    "nccl.no_disabling_settings",
+    "nccl.no_debug_settings",
+    "nccl.conf_readable",
+    "nccl.socket_interface",
+    "nccl.ib_devices",
+    "nccl.ib_devices_exact",
+    "nccl.tests_present",
     "persistence.daemon",
     "pcie.gpu_windows",
     "pcie.aer_fatal",
@@ -37,6 +58,21 @@ NOT_RECORDED = {
 }
 NOT_JUDGED = {
     "driver.minimum_for_gpu": "not documented",
+    "driver.mig_layout": "applies where",
+    "workload.number_formats": "no format is asked for",
+    "workload.environments": "applies where",
+    "workload.torch_build": "applies where",
+    "workload.torch_driver": "applies where",
+    "workload.torch_gpu": "applies where",
+    "workload.jit_toolchain": "applies where",
+    "workload.triton": "applies where",
+    "workload.transformer_engine": "applies where",
+    "workload.bitsandbytes": "applies where",
+    "workload.flash_attention_3": "applies where",
+    "workload.flash_attention_blackwell": "applies where",
+    "workload.nccl_faults": "applies where",
+    "workload.nccl_gpu": "applies where",
+    "workload.nccl_matches_torch": "applies where",
     "gpu.retired_pages": "remaps rows",
     "gpu.retired_pages_not_pending": "none of the 8",
     "gpu.power_limit_expected": "applies where",
