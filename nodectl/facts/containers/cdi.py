@@ -70,7 +70,7 @@ def _spec_row(section: Section) -> Row:
     devices = [pair for pair in (host if on_host else inside) if "/dev/" in pair[1]]
     others = [pair for pair in [*host, *inside] if "/dev/" not in pair[1]]
     named = devices + others
-    return {
+    row: Row = {
         "path": path,
         "kind": _first(values, "kind"),
         "cdi_version": _first(values, "cdiVersion"),
@@ -79,6 +79,9 @@ def _spec_row(section: Section) -> Row:
         "driver_versions": sorted({match[1] for _, name in host if (match := _DRIVER_FILE.fullmatch(name))}),
         "missing": sorted({name for state, name in named if state == "gone"})[:_MAX_MISSING],
     }
+    if any(state == "hidden" for state, _ in named) and not row["missing"]:
+        row |= {"missing": None, "_errors": {"missing": "needs root: some of the files lie where only root may look"}}
+    return row
 
 
 def _first(values: dict[str, list[tuple[str, str]]], key: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nodectl.facts.containers.files import file_system, flag, settings, toml_list, toml_text
+from nodectl.facts.containers.files import file_system, flag, looked_for, settings, toml_list, toml_text
 from nodectl.facts.host.limits import UNLIMITED
 from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, told
 from nodectl.facts.registry import Context, FactSpec, Field
@@ -198,7 +198,7 @@ def _or(look: Callable[[], str], otherwise: str) -> str:
 
 
 def _gpu_runtimes(reading: Reading, engines: list[tuple[str, Callable[[], Any]]]) -> list[Row]:
-    there = set(reading.command("files that are there").split("\n"))
+    there = looked_for(reading)
     rows: list[Row] = []
     for engine, make in engines:
         try:
@@ -217,15 +217,11 @@ def _gpu_runtimes(reading: Reading, engines: list[tuple[str, Callable[[], Any]]]
         for name, path in sorted(paths.items()):
             if "nvidia" in f"{name} {path}":
                 program = path or "nvidia-container-runtime"
-                rows.append(
-                    {
-                        "engine": engine,
-                        "name": name,
-                        "path": program,
-                        "found": program in there,
-                        "default": name == default,
-                    }
-                )
+                row: Row = {"engine": engine, "name": name, "path": program, "default": name == default}
+                row["found"] = there.get(program)
+                if program not in there:
+                    row["_errors"] = {"found": f"the probe did not look for {program}"}
+                rows.append(row)
     return rows
 
 

@@ -55,6 +55,17 @@ def settings(reading: Reading, section: str, what: str) -> list[tuple[str, str]]
     return pairs
 
 
+def looked_for(reading: Reading) -> dict[str, bool]:
+    """The files and programs that the probe looked for, and whether they are there."""
+    found = {}
+    for line in reading.command("files that are there").splitlines():
+        state, tab, path = line.partition("\t")
+        if not tab or state not in ("there", "gone"):
+            raise CannotTell(f"not understood: {line!r:.60}")
+        found[path] = state == "there"
+    return found
+
+
 def toml_text(value: str) -> str:
     """The text of a TOML value: unquoted, without a comment behind it."""
     match = _QUOTED.match(value)

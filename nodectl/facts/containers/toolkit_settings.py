@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodectl.facts.containers.engine_settings import SOURCE, engine_facts
-from nodectl.facts.containers.files import NETWORK_FILE_SYSTEMS, file_system, flag, settings, toml_text
+from nodectl.facts.containers.files import NETWORK_FILE_SYSTEMS, file_system, flag, looked_for, settings, toml_text
 from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, told
 from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact
@@ -76,9 +76,10 @@ def _ldconfig_found(reading: Reading) -> bool:
     path = toml_text(_setting(reading, "nvidia-container-cli|ldconfig"))
     if not path.startswith("@"):
         raise NotThere("the ldconfig that is named is the container's")
-    if path[1:] not in ("/sbin/ldconfig", "/sbin/ldconfig.real"):
+    there = looked_for(reading)
+    if path[1:] not in there:
         raise CannotTell(f"the probe did not look for {path[1:]}")
-    return path[1:] in reading.command("files that are there").split("\n")
+    return there[path[1:]]
 
 
 def _features(reading: Reading) -> list[str]:
@@ -90,9 +91,13 @@ def _features(reading: Reading) -> list[str]:
 
 
 def _hook(reading: Reading) -> str:
-    for line in reading.command("files that are there").split("\n"):
-        if line.endswith("/oci-nvidia-hook.json"):
-            return line
+    there = looked_for(reading)
+    hooks = [path for path in there if path.endswith("/oci-nvidia-hook.json")]
+    if not hooks:
+        raise CannotTell("the probe did not look for the hook")
+    for path in hooks:
+        if there[path]:
+            return path
     raise NotThere("there is no oci-nvidia-hook.json")
 
 

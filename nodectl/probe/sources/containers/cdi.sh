@@ -6,8 +6,18 @@
 # root: no
 # A spec is YAML or JSON, made by a program: each name and path has a line of its own once commas and brackets are line
 # ends. Nothing else of a spec leaves the node.
+# What lies below a folder that only root may enter is neither there nor gone.
+cd_state() {
+    if [ -e "$1" ]; then
+        echo there
+        return
+    fi
+    cd_up=$1
+    while [ -n "$cd_up" ] && [ ! -e "$cd_up" ]; do cd_up=${cd_up%/*}; done
+    if [ -x "${cd_up:-/}" ]; then echo gone; else echo hidden; fi
+}
 cd_spec() {
-    tr ',{}[]' '\n\n\n\n\n' <"$1" | awk '
+    tr ',{}[]' '\n' <"$1" | awk '
     { sub(/^[ \t]*(- )?[ \t]*/, ""); sub(/[ \t\r]+$/, "") }
     /^"?(kind|cdiVersion|name|path|hostPath)"?[ \t]*:/ {
         key = $0
@@ -21,7 +31,7 @@ cd_spec() {
     }
     END { print "nd_complete" }' | while IFS='	' read -r cd_key cd_val; do
         case $cd_key-$cd_val in
-        path-/* | hostPath-/*) if [ -e "$cd_val" ]; then echo "$cd_key	there	$cd_val"; else echo "$cd_key	gone	$cd_val"; fi ;;
+        path-/* | hostPath-/*) printf '%s\t%s\t%s\n' "$cd_key" "$(cd_state "$cd_val")" "$cd_val" ;;
         *) printf '%s\t\t%s\n' "$cd_key" "$cd_val" ;;
         esac
     done
@@ -47,6 +57,7 @@ cd_nodes() {
 }
 # Where each link in /dev/char leads; NVIDIA's only. A folder with no links at all is not one that udev keeps.
 cd_links() {
+    # shellcheck disable=SC2012 # the names are numbers
     ls -l /dev/char | awk '{ n += sub(/.* -> /, "") } /nvidia/ { print } END { print "nd_links " n + 0 }'
 }
 nd_cmd_as nodes cd_nodes

@@ -8,6 +8,7 @@
 
 # Takes JSON apart: PATH<tab>VALUE for each value whose path is wanted. PATH is the keys joined with |. A text that is
 # no JSON ends with "nd_broken".
+# shellcheck disable=SC2016 # a program for awk
 cc_json='
 function skip() { while (at <= n && index(" \t\r\n", substr(s, at, 1))) at++ }
 function text(    out, c) {
@@ -68,6 +69,7 @@ END {
 
 # Takes TOML apart as far as these files use it: SECTION|KEY<tab>VALUE, the value as it is written. Comments go. The
 # files begin with "nd_file PATH".
+# shellcheck disable=SC2016
 cc_toml='
 function say(    path) {
     path = section == "" ? key : section "|" key
@@ -176,25 +178,34 @@ cc_hooks() {
 }
 [ -d /etc/enroot ] || [ -d /usr/local/etc/enroot ] && nd_cmd_as 'enroot hooks' cc_hooks
 
-# Is there what the settings name? The programs of GPU runtimes, ldconfig, and Podman's old hook.
+# Is there what the settings name? The programs of GPU runtimes, ldconfig, and Podman's old hook: there or gone, PATH.
 PATH=$PATH:/usr/local/nvidia/toolkit
-cc_files() {
-    for cc_file in /usr/share/containers/oci/hooks.d/oci-nvidia-hook.json /etc/containers/oci/hooks.d/oci-nvidia-hook.json \
-        /sbin/ldconfig /sbin/ldconfig.real /usr/bin/nvidia-container-runtime /usr/bin/nvidia-container-runtime.cdi \
-        /usr/bin/nvidia-container-runtime-hook /usr/local/nvidia/toolkit/nvidia-container-runtime; do
-        [ -e "$cc_file" ] && echo "$cc_file"
+cc_look() {
+    for cc_file; do
+        case $cc_file in
+        /*) if [ -e "$cc_file" ]; then echo "there	$cc_file"; else echo "gone	$cc_file"; fi ;;
+        *) if nd_have "$cc_file"; then echo "there	$cc_file"; else echo "gone	$cc_file"; fi ;;
+        esac
     done
-    for cc_file in nvidia-container-runtime nvidia-container-runtime.cdi nvidia-container-runtime.legacy \
-        nvidia-container-runtime-hook; do
-        command -v "$cc_file" >/dev/null 2>&1 && echo "$cc_file"
-    done
-    awk '{ while (match($0, /\/[A-Za-z0-9_.\/-]*nvidia-container-runtime[a-z.-]*/)) {
-        print substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH) } }' "$@" /dev/null 2>/dev/null |
-        while read -r cc_file; do [ -x "$cc_file" ] && echo "$cc_file"; done
-    return 0
 }
-nd_cmd_as 'files that are there' cc_files /etc/docker/daemon.json /etc/containerd/config.toml \
-    /etc/containerd/conf.d/*.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/*.conf
+cc_named() {
+    awk '{ while (match($0, /\/[A-Za-z0-9_.\/-]*nvidia-container-runtime[a-z.-]*/)) {
+        path = substr($0, RSTART, RLENGTH)
+        if (!seen[path]++ && ++n < 50) print path
+        $0 = substr($0, RSTART + RLENGTH)
+    } }'
+}
+cc_files() {
+    cc_look /usr/share/containers/oci/hooks.d/oci-nvidia-hook.json /etc/containers/oci/hooks.d/oci-nvidia-hook.json \
+        /sbin/ldconfig /sbin/ldconfig.real nvidia-container-runtime nvidia-container-runtime.cdi \
+        nvidia-container-runtime.legacy nvidia-container-runtime-hook
+    for cc_file; do
+        if [ -r "$cc_file" ]; then cat "$cc_file"; elif [ -e "$cc_file" ]; then $ND_SUDO cat "$cc_file" 2>/dev/null; fi
+    done | cc_named | while read -r cc_file; do cc_look "$cc_file"; done
+}
+nd_cmd_as 'files that are there' cc_files /etc/docker/daemon.json /var/snap/docker/current/config/daemon.json \
+    /etc/containerd/config.toml /etc/containerd/conf.d/*.toml /etc/crio/crio.conf /etc/crio/crio.conf.d/*.conf \
+    /var/lib/rancher/rke2/agent/etc/containerd/config.toml /var/lib/rancher/k3s/agent/etc/containerd/config.toml
 [ -e /sys/fs/cgroup/cgroup.controllers ] && nd_text cgroup v2
 [ -e /sys/fs/cgroup/cgroup.controllers ] || [ ! -e /sys/fs/cgroup ] || nd_text cgroup v1
 # What file systems the folders of containers lie on: MOUNT POINT<tab>TYPE, without those of single containers.

@@ -36,6 +36,7 @@ for kb_file in "$kb_config" /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet
     kb_config=
 done
 # The settings are YAML or JSON; their names stand nowhere else in them.
+# shellcheck disable=SC2016 # a program for awk
 kb_take='
 { gsub(/[,{}]/, "\n"); n = split($0, part, "\n") }
 {

@@ -45,6 +45,7 @@ sl_includes() {
     done
 }
 # Lines that end with \ go on in the next. Comments go. KEY<tab>VALUE for what is wanted, NodeName lines as they are.
+# shellcheck disable=SC2016 # a program for awk
 sl_lines='
 {
     line = $0
@@ -84,7 +85,7 @@ if [ -n "$sl_conf" ]; then
         # shellcheck disable=SC2046
         sl_take gres.conf '^autodetect$' '^(nodename|name)[ \t]*=' "$sl_dir/gres.conf" $(sl_includes "$sl_dir/gres.conf")
     fi
-    [ -e "$sl_dir/cgroup.conf" ] && sl_take cgroup.conf '^constrain[a-z]+$|^cgroupplugin$' '^$x' "$sl_dir/cgroup.conf"
+    [ -e "$sl_dir/cgroup.conf" ] && sl_take cgroup.conf '^constrain[a-z]+$|^cgroupplugin$' '^=$' "$sl_dir/cgroup.conf"
 fi
 
 # Is there, and can be run: by the bits of the file, since it is root that runs it. Slow file systems have 3 seconds.
