@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FOLDERS = "kernels on disk"
 _NVIDIA = "nvidia modules on disk"
 _DKMS = "dkms tree"
-_MARKS = "reboot marks"
+_MARKS = "marks of the last update"
 _PACKAGES = "/run/reboot-required.pkgs"
 _UPDATER = "update_engine_client -status"
 _RPM = "rpm install times"

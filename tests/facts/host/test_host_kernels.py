@@ -122,7 +122,7 @@ def test_a_tree_that_is_none_is_an_error(text: str) -> None:
 
 
 def marks(*paths: str) -> Section:
-    return cmd("reboot marks", "".join(f"{path}\n" for path in paths) + "nd_end\n")
+    return cmd("marks of the last update", "".join(f"{path}\n" for path in paths) + "nd_end\n")
 
 
 def test_debian_marks() -> None:
@@ -164,7 +164,13 @@ def test_a_mark_counts_everywhere_and_no_mark_is_nothing_where_nobody_leaves_one
 
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_raising(text: str) -> None:
-    sections = [cmd(DISK, text), cmd(NVIDIA, text), cmd("dkms tree", text), cmd("reboot marks", text), cmd(RPM, text)]
+    sections = [
+        cmd(DISK, text),
+        cmd(NVIDIA, text),
+        cmd("dkms tree", text),
+        cmd("marks of the last update", text),
+        cmd(RPM, text),
+    ]
     names = ("kernel.installed", "kernel.newest", "dkms.modules", "os.reboot_required", "os.reboot_packages")
     for fact in facts_of("kernels", sections, *names).values():
         assert "could not be read (" not in fact.reason

@@ -41,12 +41,12 @@ kn_dkms() {
     echo nd_end
 }
 if [ -d /var/lib/dkms ]; then nd_cmd_as 'dkms tree' kn_dkms; else nd_text 'dkms tree' none; fi
-# Debian's packages and libzypp leave a mark; Flatcar's updater is asked.
+# Packages of Debian and libzypp leave a mark; the updater of Flatcar is asked.
 kn_marks() {
     for kn_mark in /run/reboot-required /run/reboot-needed; do [ -e "$kn_mark" ] && echo "$kn_mark"; done
     echo nd_end
 }
-nd_cmd_as 'reboot marks' kn_marks
+nd_cmd_as 'marks of the last update' kn_marks
 [ -e /run/reboot-required.pkgs ] && nd_file /run/reboot-required.pkgs
 nd_cmd_as btime grep '^btime ' /proc/stat
 # The packages that `needs-restarting -r` looks at, and when they were installed. (dnf itself would write logs.)
