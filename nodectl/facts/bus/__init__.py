@@ -4,6 +4,7 @@
 """
 
 MODULES: tuple[str, ...] = (
+    "bridge_power",
     "pci",
     "pcie_aer",
     "pcie_tree",
