@@ -19,7 +19,7 @@ HEALTHY = ("gpu-01", "gpu-02", "gpu-10", "gpu-11", "gpu-12")
 DRIFT = {"persistence.mode", "gpu.power_limit_default", "cpu.governor"}
 # The checks of medium severity and above that must find each node's fault.
 STORIES = {
-    "gpu-03": {"driver.answers", "driver.userspace_matches", "driver.on_disk_matches"},
+    "gpu-03": {"driver.answers", "driver.userspace_matches", "driver.on_disk_matches", "containers.cdi_current"},
     "gpu-04": {"gpu.count_expected", "gpu.all_attached", "xid.hardware_fault", "xid.recovery_action"},
     "gpu-05": {"gpu.ecc_uncorrectable", "gpu.row_remap_not_pending", "gpu.recovery_action"},
     "gpu-06": DRIFT,
