@@ -179,6 +179,21 @@ def mountinfo(path: Path) -> Recorded:
     )
 
 
+def chrony(path: Path) -> Recorded:
+    """`chronyc tracking`, below the line in which it was typed."""
+    return Recorded({"time_sync": [cmd("chronyc -n tracking", read(path).partition("\n")[2])]})
+
+
+def edac(path: Path) -> Recorded:
+    """The folder of a recorded /sys."""
+    lines: dict[str, list[str]] = {"mc": [], "dimm": [], "csrow": []}
+    for one in sorted(path.glob("devices/system/edac/mc/**/*")):
+        if one.is_file():
+            kind = one.parent.name.rstrip("0123456789")
+            lines[kind].append(f"{one.relative_to(path / 'devices/system/edac/mc')}:{read(one).strip()}\n")
+    return Recorded({"edac": [cmd(f"{kind} counts", "".join(found)) for kind, found in lines.items()]})
+
+
 def smartctl(path: Path) -> Recorded:
     said = [Section("text", "tool", "smartctl"), Section("text", "disk", "nvme0"), cmd("smartctl nvme0", read(path))]
     return Recorded({"disk_health": said})
@@ -257,6 +272,8 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
     "ibstat": {"a100-all-active.txt": ibstat, "h100-all-active-0.txt": ibstat, "h100-some-down-1.txt": ibstat},
     "ofed": ofed,
     "os-release": os_release,
+    "chrony": chrony,
+    "sysfs-edac": {"nodeexp/": edac},
     "sysfs-infiniband": {"nodeexp/": infiniband, "procfs/": infiniband},
     "sysctl": sysctl,
     "lsmod": lsmod,
@@ -269,10 +286,10 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
 # Other tools, other vendors, and other forms of what is read elsewhere (limits.conf, lspci, the table of nvidia-smi).
 NOT_READ = frozenset(
     {
-        "amd-smi", "chrony", "cpufreq", "cuda-devicequery", "dcgm", "docker", "ethtool", "hl-smi", "host",
+        "amd-smi", "cpufreq", "cuda-devicequery", "dcgm", "docker", "ethtool", "hl-smi", "host",
         "ib-fabric", "ibnetdiscover", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo",
         "nccl", "nvidia-smi-csv", "nvidia-smi-dmon", "nvidia-smi-table", "nvidia-smi-version",
-        "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm", "sysfs-edac",
+        "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm",
         "sysfs-json", "topo-xml", "xpu-smi",
     }
 )  # fmt: skip

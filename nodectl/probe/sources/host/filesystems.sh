@@ -26,7 +26,7 @@ fs_table() {
     END {
         for (k = 1; k <= n; k++) {
             below = 0
-            for (r = 1; r <= nremote; r++) if (index(at[order[k]], remote[r] "/") == 1) below = 1
+            for (r = 1; r <= nremote; r++) if (index(at[order[k]] "/", remote[r] "/") == 1) below = 1
             if (!below) print line[order[k]]
         }
         print "nd_total " NR
