@@ -15,6 +15,7 @@ What `compare` may name:
     sysctl[*]                 every member of a family that the run gathered
     service[*].enabled        a field of a row
     gpu.devices.vbios_version a column of a table: the set of its distinct values
+    docker.*                  every fact of the first two kinds whose name begins so, and that no rule names itself
     "*"                       every fact of the first two kinds that no other fleet rule speaks for
     host_key                  (unique only) the SSH host key
 
@@ -63,6 +64,7 @@ _KEYS = (
 )
 _PARAMS = {"alike": ("tolerance_pct", "ignore", "near"), "clock": ("max_s",)}
 _ID = re.compile(r"fleet\.[a-z0-9][a-z0-9_]*\Z")
+_PREFIX = re.compile(r"[a-z][a-z0-9_]*\.\*\Z")
 _COMPARED = re.compile(r"(?P<base>[a-z][a-z0-9_.]*)(?P<key>\[[^\[\]]+\])?(?:\.(?P<field>[a-z][a-z0-9_]*))?\Z")
 
 
@@ -81,6 +83,11 @@ class Compared(msgspec.Struct, frozen=True):
     def family(self) -> str:
         """`sysctl` for `sysctl[*]`; empty for anything else."""
         return self.fact.removesuffix("[*]") if self.fact.endswith("[*]") else ""
+
+    @property
+    def prefix(self) -> str:
+        """`docker.` for `docker.*`; empty for anything else."""
+        return self.fact[:-1] if self.fact.endswith(".*") else ""
 
     @property
     def text(self) -> str:
@@ -173,7 +180,7 @@ def read_fleet_rule(doc: Doc, known: KnownNames, problems: list[str]) -> FleetRu
     if across == "clock" and "max_s" not in params:
         place.at("params").say("`max_s` is missing: how many seconds clocks may differ")
     compare = tuple(_read_compared(place.at("compare"), body.get("compare", []), known))
-    if across in ("alike", "unique") and not compare:
+    if across in ("alike", "unique") and not body.get("compare"):
         place.at("compare").say("is missing: what to compare")
     rule = FleetRule(
         id=rule_id,
@@ -254,9 +261,11 @@ def _read_compared(place: Place, raw: Any, known: KnownNames) -> Iterator[Compar
 def _compared(place: Place, text: str, known: KnownNames) -> Compared | None:
     if text in (EVERYTHING, HOST_KEY):
         return Compared(text)
+    if _PREFIX.match(text):
+        return Compared(text)
     match = _COMPARED.match(text)
     if match is None:
-        place.say(f"a fact, FAMILY[*], FACT.FIELD or * is wanted, not {quoted(text)}")
+        place.say(f"a fact, FAMILY[*], FACT.FIELD, PREFIX.* or * is wanted, not {quoted(text)}")
         return None
     if known.facts is None or known.families is None:
         key = match["key"] or ""

@@ -15,8 +15,8 @@ _INDENT = 4
 _LABEL = 10
 _MAX_WHO = 12  # sets of nodes told of one rule
 _MAX_FACTS = 6  # facts told of one set of nodes
-_MAX_NAMES = 24  # nodes named of one set that does not fold
-_MAX_FOLDED = 120
+_MAX_FOLDED = 60  # letters for the names of a set of nodes
+_NAMED = (16, 12, 8, 5, 3, 2, 1)  # how many to try of a set that does not fold
 _MAX_CAMPS = 4
 
 
@@ -149,9 +149,11 @@ def _value(value: object, common: frozenset[str]) -> str:
 def named(nodes: Sequence[str]) -> str:
     """Nodes folded; where that is long all the same, the first of them and how many more there are."""
     folded = fold_nodes(nodes)
-    if len(folded) <= _MAX_FOLDED or len(nodes) <= _MAX_NAMES:
+    if len(folded) <= _MAX_FOLDED:
         return folded
-    return f"{fold_nodes(nodes[:_MAX_NAMES])} and {len(nodes) - _MAX_NAMES} more"
+    tries = ((fold_nodes(nodes[:number]), number) for number in _NAMED if number < len(nodes))
+    first, number = next((one for one in tries if len(one[0]) <= _MAX_FOLDED), (nodes[0], 1))
+    return f"{first} and {len(nodes) - number} more" if len(nodes) > number else first
 
 
 def _told_elsewhere(findings: Sequence[FleetFinding], *, width: int) -> Iterator[Line]:

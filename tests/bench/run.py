@@ -13,6 +13,7 @@ BENCHES = {
     "startup": ["startup.py"],
     "evaluate": ["evaluate.py"],
     "judge": ["judge.py"],
+    "across": ["across.py"],
     "fanout": ["fanout/run.py", "--hosts", "50,200"],
     "fanout-50ms": ["fanout/run.py", "--hosts", "50,200", "--rtt-ms", "50"],  # needs root, for two network namespaces
     "fanout-1000": ["fanout/run.py", "--hosts", "1000", "--repeat", "1"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nodectl.cli import exit_codes
-from nodectl.model import Finding, NodeResult, NodeState, Outcome, Reason, Severity
+from nodectl.model import Finding, FleetFinding, NodeResult, NodeState, Outcome, Reason, Severity
 
 
 def result(*findings: tuple[Outcome, Severity], waived: str = "", reached: bool = True) -> NodeResult:
@@ -48,3 +48,25 @@ HIGH, MEDIUM, LOW = Severity.HIGH, Severity.MEDIUM, Severity.LOW
 )
 def test_of_run(results: list[NodeResult], options: dict[str, object], expected: int) -> None:
     assert exit_codes.of_run(results, **options) == expected  # type: ignore[arg-type]
+
+
+def across(outcome: Outcome, severity: Severity, waived: str = "") -> FleetFinding:
+    return FleetFinding(node="", check="fleet.x", outcome=outcome, severity=severity, waived_by=waived, nodes=("n",))
+
+
+@pytest.mark.parametrize(
+    ("fleet", "options", "expected"),
+    [
+        ([across(FAIL, MEDIUM)], {}, 1),
+        ([across(FAIL, LOW)], {}, 0),
+        ([across(FAIL, LOW)], {"fail_on": LOW}, 1),
+        ([across(FAIL, HIGH, "ops until 2027-01-01")], {}, 0),
+        ([across(UNKNOWN, MEDIUM)], {}, 3),
+        ([across(UNKNOWN, MEDIUM)], {"allow_incomplete": True}, 0),
+        ([across(FAIL, HIGH)], {"style": "nagios"}, 2),
+    ],
+)
+def test_what_is_wrong_across_the_fleet_counts(
+    fleet: list[FleetFinding], options: dict[str, object], expected: int
+) -> None:
+    assert exit_codes.of_run([result((PASS, HIGH))], fleet, **options) == expected  # type: ignore[arg-type]

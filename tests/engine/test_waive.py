@@ -9,8 +9,8 @@ import pytest
 
 from nodectl.catalogue import Catalogue, CatalogueError, load_catalogue
 from nodectl.catalogue.waivers import Waiver, load_waivers
-from nodectl.engine.waive import EXPIRED, UNUSED, about_waivers, waive
-from nodectl.model import Finding, Node, Outcome, Severity
+from nodectl.engine.waive import EXPIRED, UNUSED, about_waivers, waive, waive_fleet
+from nodectl.model import Finding, FleetFinding, Node, Outcome, Severity
 
 CHECK = """
 id: gpu.count
@@ -158,3 +158,48 @@ def test_says_what_is_wrong(old: str, new: str, said: str, catalogue: Catalogue,
     with pytest.raises(CatalogueError) as caught:
         read(WAIVER.replace(old, new), catalogue, tmp_path)
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
+RULE = """
+id: fleet.kernel
+title: Kernels are alike
+severity: info
+facts: [kernel.release]
+compare: [kernel.release]
+why: It matters.
+sources: [{title: "A manual", url: "https://example.com/manual", retrieved: "2026-11-20"}]
+"""
+
+
+def drift(*nodes: str, majority: int = 9) -> FleetFinding:
+    return FleetFinding(
+        node="", check="fleet.kernel", subject="kernel.release", outcome=Outcome.FAIL, severity=Severity.INFO,
+        nodes=nodes, majority_nodes=majority,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def waivers(tmp_path: Path) -> tuple[Waiver, ...]:
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "fleet.yaml").write_text(RULE)
+    text = WAIVER.replace("check: gpu.count", "check: fleet.kernel")
+    return read(text, load_catalogue([tmp_path / "checks"]), tmp_path)
+
+
+def fleet(
+    findings: list[FleetFinding], waivers: tuple[Waiver, ...], today: date = LAST_DAY
+) -> dict[tuple[str, ...], bool]:
+    nodes = [Node(name=name) for name in ("gpu01", "gpu02", "gpu07", "gpu08")]
+    return {found.nodes: bool(found.waived_by) for found in waive_fleet(findings, waivers, nodes, today=today)}
+
+
+def test_a_difference_is_waived_on_the_nodes_that_a_waiver_covers(waivers: tuple[Waiver, ...]) -> None:
+    assert fleet([drift("gpu01", "gpu02")], waivers) == {("gpu01", "gpu02"): True}
+    assert fleet([drift("gpu01", "gpu07", "gpu08")], waivers) == {("gpu01",): True, ("gpu07", "gpu08"): False}
+    assert fleet([drift("gpu07")], waivers) == {("gpu07",): False}
+    assert fleet([drift("gpu01")], waivers, DAY_AFTER) == {("gpu01",): False}
+
+
+def test_what_concerns_nodes_together_is_waived_for_all_or_for_none(waivers: tuple[Waiver, ...]) -> None:
+    assert fleet([drift("gpu01", "gpu07", majority=0)], waivers) == {("gpu01", "gpu07"): False}
+    assert fleet([drift("gpu01", "gpu02", majority=0)], waivers) == {("gpu01", "gpu02"): True}

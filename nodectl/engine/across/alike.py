@@ -46,6 +46,7 @@ class Alike:
         self._rest = next((rule for rule in rules if _is_rest(rule)), None)
         for rule in claimed_by:
             self._spoken_for.update(one.family or one.fact for one in (*rule.compare, *rule.speaks_for))
+        self._prefixes = {compared.prefix: rule for rule in rules for compared in rule.compare if compared.prefix}
         for rule in rules:
             for compared in rule.compare:
                 self._claims.setdefault(compared.family or compared.fact, []).append((rule, compared))
@@ -81,9 +82,9 @@ class Alike:
                 if split is not None:
                     yield from _Told(comparison, group, tally, split, names, self._failures).findings()
 
-    def compared(self, name: str) -> tuple[str, ...]:
-        """What is compared of a fact, by the subjects that findings would have."""
-        return tuple(one.subject for one in self._comparisons(name))
+    def told_by(self, name: str) -> tuple[tuple[str, str], ...]:
+        """What is compared of a fact: the rule, and the subject that its findings would have."""
+        return tuple((one.rule.id, one.subject) for one in self._comparisons(name))
 
     def _comparisons(self, name: str) -> tuple[Comparison, ...]:
         spec = registry.spec_for(name)
@@ -98,12 +99,12 @@ class Alike:
             if measure is not None:
                 subject = f"{name}.{compared.field}" if compared.field else name
                 found.append(Comparison(subject, name, compared.field, rule, measure))
-        if found or self._rest is None or spec.varies:
+        if found or spec.varies or name in self._spoken_for or (key is not None and family in self._spoken_for):
             return tuple(found)
-        if name in self._spoken_for or (key is not None and family in self._spoken_for):
-            return ()
+        prefix = f"{name.partition('.')[0]}."
+        rule = self._prefixes.get(prefix) or (None if f"{prefix}*" in self._spoken_for else self._rest)
         measure = measure_of(spec)
-        return (Comparison(name, name, "", self._rest, measure),) if measure is not None else ()
+        return (Comparison(name, name, "", rule, measure),) if rule is not None and measure is not None else ()
 
 
 def _is_rest(rule: FleetRule) -> bool:
