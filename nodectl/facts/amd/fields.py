@@ -9,6 +9,7 @@ SHARED: tuple[Field, ...] = (
     Field("name", "str", "", "product name"),
     Field("serial", "str", "", "serial number of the board"),
     Field("pci_bus_id", "str", "", "PCI address as sysfs writes it"),
+    Field("pci_id", "str", "", "PCI vendor:device"),
     Field("architecture", "str", "", "gfx942 (MI300), gfx950 (MI350), gfx90a (MI200)"),
     Field("board_part_number", "str", "", "model number of the board"),
     Field("module_id", "int", "", "place on the baseboard (OAM)"),

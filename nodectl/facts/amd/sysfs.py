@@ -53,6 +53,8 @@ def device_row(files: Files) -> Row:
     sensors = {match[1]: text for name, text in files.items() if (match := _HWMON.fullmatch(name))}
     row: Row = {}
     errors: dict[str, str] = {}
+    if "uevent" in files:
+        row["pci_id"] = values.pci_id(files["uevent"])
     for name, file, read in _FILES:
         _read(row, errors, name, files.get(file), read)
     for name, sensor, read in _SENSORS:

@@ -96,6 +96,12 @@ def pci_address(value: Any) -> str | None:
     return f"{(match[1] or '0000')[-4:]}:{match[2]}:{match[3]}.{match[4]}" if match else None
 
 
+def pci_id(uevent: str) -> str | None:
+    """vendor:device out of a device's `uevent` file: `PCI_ID=1002:74A1` -> `1002:74a1`."""
+    match = re.search(r"^PCI_ID=([0-9A-Fa-f]{4}:[0-9A-Fa-f]{4})$", uevent, re.MULTILINE)
+    return match[1].lower() if match else None
+
+
 _GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 
 

@@ -9,6 +9,7 @@ _COMMON = (
     Field("uuid", "str", "", "UUID"),
     Field("name", "str", "", "product name"),
     Field("pci_bus_id", "str", "", "PCI address as sysfs writes it"),
+    Field("pci_id", "str", "", "PCI vendor:device"),
     Field("vbios_version", "str", "", "firmware that starts the device (Gaudi: preboot; Intel: GFX)"),
     Field("memory_total_mib", "int", "MiB", "memory of the device"),
     Field("memory_used_mib", "int", "MiB", "memory in use"),

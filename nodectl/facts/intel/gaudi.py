@@ -55,6 +55,7 @@ _SECOND = re.compile(
 _VERSION = re.compile(r"(?:hl-)?(\d+\.\d+\.\d+)")
 _PORT = re.compile(r"port +(\d{1,3}) *: *(\w{1,20})", re.IGNORECASE)
 _FILE = re.compile(r"/sys/class/(\w{1,20})/(?:accel|hl)(\d{1,3})(?:/device)?/(\w{1,30}):(.*)")
+_UEVENT = re.compile(r"/sys/bus/pci/devices/([0-9a-f:.]{10,16})/uevent:(PCI_ID=.*)")
 _BUILD = re.compile(r"(?:Preboot version )?(\S{3,60})")
 
 
@@ -87,17 +88,19 @@ def parse(reply: SourceReply, context: Context) -> Iterable[Fact]:
 def _files(reply: SourceReply) -> dict[str, Row]:
     """PCI address -> fields of the driver's files."""
     devices: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    found: dict[str, Row] = {}
     for section in reply.sections:
         for line in section.text.split("\n") if section.kind == "grep" else ():
-            match = _FILE.fullmatch(line)
-            if match:
+            if match := _FILE.fullmatch(line):
                 devices[match[1], match[2]].setdefault(match[3], match[4].strip())
-    found: dict[str, Row] = {}
+            elif match := _UEVENT.fullmatch(line):
+                found[match[1]] = {"pci_id": values.pci_id(match[2])}
     for device in devices.values():
         address = values.pci_address(device.get("pci_addr"))
         if address is None:
             continue
-        row: Row = {"status": device.get("status") or None}
+        row = found.setdefault(address, {})
+        row["status"] = device.get("status") or None
         for field, names in (
             ("firmware_version", ("fw_os_ver", "cpucp_ver", "armcp_ver")),
             ("vbios_version", ("preboot_btl_ver",)),
@@ -107,7 +110,6 @@ def _files(reply: SourceReply) -> dict[str, Row]:
             row[field] = match[1] if match else None
         for field, name in (("hard_resets", "hard_reset_cnt"), ("soft_resets", "soft_reset_cnt")):
             _cell(row, field, values.count, device.get(name))
-        found[address] = row
     return found
 
 

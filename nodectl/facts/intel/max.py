@@ -120,7 +120,7 @@ def _files(reply: SourceReply) -> dict[str, Row]:
     for address, files in devices.items():
         if not re.search(r"^DRIVER=(?:i915|xe)$", files.get("uevent", ""), re.MULTILINE):
             continue
-        row: Row = {}
+        row: Row = {"pci_id": values.pci_id(files["uevent"])}
         for name, text in files.items():
             if name.endswith("/lmem_total_bytes"):
                 _cell(row, "memory_total_mib", lambda said: (values.count(said) or 0) >> 20, text)

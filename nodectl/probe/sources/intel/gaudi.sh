@@ -6,17 +6,19 @@
 # root: no
 
 hl_gpus=
+hl_files=
 for pci_dir in /sys/bus/pci/devices/*; do
   read -r pci_vendor 2>/dev/null <"$pci_dir/vendor" || continue
   [ "$pci_vendor" = 0x1da3 ] || continue
   read -r pci_class 2>/dev/null <"$pci_dir/class" || continue
-  case $pci_class in 0x12*) hl_gpus="$hl_gpus ${pci_dir##*/}" ;; esac
+  case $pci_class in 0x12*) ;; *) continue ;; esac
+  hl_gpus="$hl_gpus ${pci_dir##*/}"
+  hl_files="$hl_files $pci_dir/uevent"
 done
 nd_cmd ls -d /sys/bus/pci/devices
 nd_text Gaudi "${hl_gpus# }"
 if [ -n "$hl_gpus" ]; then
   nd_file /sys/module/habanalabs/version
-  hl_files=
   # The driver in the kernel has class accel, the one of the vendor's package habanalabs.
   for hl_dir in /sys/class/accel/accel[0-9]*/device /sys/class/habanalabs/hl[0-9]*; do
     case $hl_dir in */hl_controlD*) continue ;; esac
@@ -25,7 +27,7 @@ if [ -n "$hl_gpus" ]; then
     done
   done
   # shellcheck disable=SC2086 # a list of paths without blanks
-  [ -z "$hl_files" ] || nd_grep $hl_files
+  nd_grep $hl_files
   nd_cmd_as hl-smi timeout -k 1 30 hl-smi
   if nd_have hl-smi; then
     # Columns that an older hl-smi does not know make it refuse all of them: so two lists.
