@@ -114,7 +114,7 @@ LEFT_OUT: Mapping[str, str] = {
     " (gpu.devices, bar1_total_mib), and a window without an address is pcie.gpu_windows",
     "nvreg.preserve": "for suspend and resume only: both values are right on a server",
     "nvreg.relaxed": "DGX A100 sets 1, all others the default 0, and no document calls either wrong elsewhere; a"
-    " misspelt parameter is seen in driver.options_loaded",
+    " misspelt parameter does nothing, and the kernel log says so",
     "nvreg.profiling": "0 and 1 are both a site's choice",
     "nvreg.unsupported": "ignored by current modules: a leftover line does nothing",
     "nvreg.streammem": "the default is right, and a recipe that sets it is old and harmless",

@@ -195,7 +195,11 @@ def edac(path: Path) -> Recorded:
 
 
 def smartctl(path: Path) -> Recorded:
-    said = [Section("text", "tool", "smartctl"), Section("text", "disk", "nvme0"), cmd("smartctl nvme0", read(path))]
+    said = [
+        Section("text", "tool", "smartctl"),
+        Section("text", "disk nvme0", "/sys/class/nvme"),
+        cmd("smartctl nvme0", read(path)),
+    ]
     return Recorded({"disk_health": said})
 
 

@@ -73,7 +73,9 @@ def _units(reading: Reading) -> dict[str, dict[str, str]] | str:
 def _rows(reading: Reading) -> list[Row]:
     loaded = _loaded(reading)
     units = _units(reading)
-    folders = {section.text for section in reading.reply.sections if (section.kind, section.name) == ("text", "folder")}
+    folders = {
+        place for _, _, places in _CLIENTS.values() for place in places if reading.has("text", f"folder {place}")
+    }
     versions = {match[1]: text.strip() for match, text in reading.lines_below(_VERSION)}
     rows: list[Row] = []
     for client, (modules, names, places) in _CLIENTS.items():

@@ -162,7 +162,9 @@ def _tool(reading: Reading) -> str:
 
 def _health(reading: Reading) -> list[Row]:
     devices = [
-        section.text.strip() for section in reading.reply.sections if (section.kind, section.name) == ("text", "disk")
+        section.name.removeprefix("disk ")
+        for section in reading.reply.sections
+        if section.kind == "text" and section.name.startswith("disk ")
     ]
     if not devices:
         trouble = reading.not_there("/sys/x")

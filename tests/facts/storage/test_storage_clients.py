@@ -64,7 +64,7 @@ def test_modules_units_and_versions() -> None:
     sections = [
         modules("beegfs", "wekafsio"),
         grep({"/sys/module/beegfs/version": "7.4.6"}),
-        said("folder", "/opt/weka"),
+        said("folder /opt/weka", "yes"),
         cmd("systemctl show", UNITS),
     ]
     rows = value_of("storage_clients", sections, "storage.clients")
@@ -75,7 +75,7 @@ def test_modules_units_and_versions() -> None:
 
 
 def test_a_client_that_is_installed_where_systemd_does_not_answer() -> None:
-    sections = [modules(), said("folder", "/opt/weka"), cmd("systemctl show", "", "Failed to connect to bus\n", 1)]
+    sections = [modules(), said("folder /opt/weka", "yes"), cmd("systemctl show", "", "Failed to connect to bus\n", 1)]
     (row,) = value_of("storage_clients", sections, "storage.clients")
     assert row["unit"] == "weka-agent.service"
     assert "Failed to connect" in row["_errors"]["active_state"]

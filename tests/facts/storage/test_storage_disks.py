@@ -149,7 +149,7 @@ def test_no_array_and_tables_that_were_cut() -> None:
 
 
 def smart(*sections: Section, device: str = "nvme0", tool: str = "smartctl") -> list[Section]:
-    return [said("tool", tool), said("disk", device), *sections]
+    return [said("tool", tool), said(f"disk {device}", "/sys/class/nvme"), *sections]
 
 
 def recorded(shared: Path, name: str) -> list[Section]:
@@ -207,7 +207,7 @@ def test_one_disk_of_two_that_could_not_be_asked_costs_only_its_own() -> None:
     good = {"smartctl": {"exit_status": 0}, "smart_status": {"passed": True}}
     sections = [
         *smart(cmd("smartctl nvme0", json.dumps(good))),
-        said("disk", "nvme1"),
+        said("disk nvme1", "/sys/class/nvme"),
         cmd("smartctl nvme1", "", "", 124),
     ]
     one, two = value_of("disk_health", sections, "storage.health")
@@ -227,7 +227,7 @@ def test_any_text_is_read_without_raising(text: str) -> None:
     nvme = dict.fromkeys(DRIVE, text)
     block = {"/sys/block/sda/size": text, "/sys/block/sda/queue/scheduler": text, "/sys/block/sda/device/state": text}
     facts = facts_of("disks", [file(MDSTAT, HEAD + text + TAIL), *disks(nvme, block, text)[1:]], *DISKS)
-    health = fact_of("disk_health", smart(cmd("smartctl nvme0", text), said("disk", text)), "storage.health")
+    health = fact_of("disk_health", smart(cmd("smartctl nvme0", text), said(f"disk {text}", text)), "storage.health")
     for fact in (*facts.values(), health):
         assert fact.state is not FactState.ABSENT
         assert "could not be read (" not in fact.reason, fact

@@ -31,7 +31,7 @@ for dh_dir in /sys/class/nvme/nvme* /sys/block/sd*; do
     esac
     dh_n=$((dh_n + 1))
     [ "$dh_n" -gt 64 ] && break
-    nd_text disk "$dh_name"
+    nd_text "disk $dh_name" "${dh_dir%/*}"
     case $dh_tool-$dh_name in
     smartctl-*) nd_cmd_as "smartctl $dh_name" $ND_SUDO timeout -k 1 5 smartctl -j -H -A -n standby "/dev/$dh_name" ;;
     nvme-nvme*) nd_cmd_as "nvme smart-log $dh_name" $ND_SUDO timeout -k 1 5 nvme smart-log -o json "/dev/$dh_name" ;;

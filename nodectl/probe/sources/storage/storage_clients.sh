@@ -19,7 +19,7 @@ done
 # Asked only where one of them has put something: systemctl is the dear part.
 for sl_place in /usr/lpp/mmfs /opt/weka /etc/beegfs /opt/beegfs; do
     [ -d "$sl_place" ] || continue
-    nd_text folder "$sl_place"
+    nd_text "folder $sl_place" yes
     sl_units=yes
 done
 [ -z "${sl_units:-}" ] || nd_cmd_as 'systemctl show' systemctl show --no-pager -p Id -p Names -p LoadState \
