@@ -35,10 +35,12 @@ FAULTY: Mapping[str, set[str]] = {
     "dmesg/gcm-xid31-48.txt": {"xid.hardware_fault", "xid.application"},
     "dmesg/gpud-disk-nvme.txt": {"log.storage"},
     "dmesg/gpud-mlx5-events.txt": {"log.warnings"},
+    "dmesg/gpud-nccl-peermem.txt": {"nccl.no_crashes"},
     "dmesg/gpud-xid79-sxid20034.txt": {"xid.hardware_fault", "sxid.fatal", "log.hardware"},
     "dmesg/h100-boot-550.90.07-iso.txt": {"log.warnings"},
     "dmesg/h100-xid13-xid43-iso.txt": {"xid.repeated_fault", "xid.application"},
     "dmesg/memory-oom.txt": {"log.stuck", "xid.application"},
+    "dmesg/nccl-segfault.txt": {"nccl.no_crashes"},
     "dmesg/os-vfs.txt": {"log.warnings"},
     "dmesg/peermem-invalid-context.txt": {"log.warnings"},
     "dmesg/xid119-gsp-timeout.txt": {"xid.hardware_fault"},
@@ -58,9 +60,8 @@ CANNOT_BE_READ: Mapping[str, set[str]] = {
     "nvidia-smi-q/stas-ecc-excerpt-510.73.08.txt": {"gpu.row_remap_not_pending", "gpu.ecc_correctable"},
     "nvidia-smi-q/stas-retired-pages-excerpt.txt": {"gpu.retired_pages_not_pending", "gpu.retired_pages"},
 }
-# Crashes of a program inside libnccl: a fault of the program, as a rule, and not asked of the node's log. And a drive
-# that was called bad for the number of entries in its error log, which harmless commands fill.
-NOT_LOOKED_FOR = {"dmesg/gpud-nccl-peermem.txt", "dmesg/nccl-segfault.txt", "smartctl/gcm-cache-nvme3-bad.json"}
+# A drive that was called bad for the number of entries in its error log, which harmless commands fill.
+NOT_LOOKED_FOR = {"smartctl/gcm-cache-nvme3-bad.json"}
 
 # File of a healthy machine -> what fails there of medium severity and above all the same, and rightly so.
 TRUE_ALL_THE_SAME: Mapping[str, set[str]] = {

@@ -17,7 +17,7 @@ from nodectl.facts.kernel_log.lines import LogLine
 
 KINDS = (
     "aer", "amdgpu", "disk", "edac", "habanalabs", "hung_task", "intel_gpu", "limit", "lockup", "mce", "mlx5", "nvme",
-    "nvrm", "oom", "oops", "peermem", "thermal",
+    "nvrm", "oom", "oops", "peermem", "segfault", "thermal",
 )  # fmt: skip
 LEVELS = ("fatal", "error", "warning", "corrected")
 MAX_ROWS = 500
@@ -164,6 +164,7 @@ def _system() -> list[_Row]:
         ("lockup", "error", "soft lockup", r"soft lockup - (CPU#\d+)"),
         ("lockup", "error", "detected", r"\brcu\w*.* detected (?:expedited )?stalls?"),
         ("oops", "error", "", crash),
+        ("segfault", "warning", "segfault at", r"segfault at .{1,120} in (lib(?:nccl|cuda|nvidia)[\w.-]{0,60})"),
         ("limit", "warning", "table full", r"(nf_conntrack): .*table full"),
         ("limit", "warning", "overflow", r"(neighbour): .*table overflow"),
         ("limit", "warning", "file-max", r"VFS: (file-max) limit \d+ reached"),

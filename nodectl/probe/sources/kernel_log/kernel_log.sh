@@ -15,7 +15,7 @@ kl_words=$kl_words'|mlx5.*([Ee]rror|ERROR|fail|imeout|imed out|nsufficient|ompro
 kl_words=$kl_words'|NETDEV WATCHDOG|nvme.*(timeout|rror|fail|down|abort|Disabling|not ready|no available path)|I/O error|medium error'
 kl_words=$kl_words'|[Rr]emount.* read-only|EXT4-fs error|XFS .*([Cc]orrupt|hutting down|rror)|Disk failure|Out of memory|out of memory|Killed process'
 kl_words=$kl_words'|blocked for more than|soft lockup|hard LOCKUP|detected stall|Kernel panic|Oops|BUG: |general protection'
-kl_words=$kl_words'|table full|table overflow|file-max limit|messages? (were )?lost'
+kl_words=$kl_words'|segfault at .* in lib(nccl|cuda|nvidia)|table full|table overflow|file-max limit|messages? (were )?lost'
 
 # Folds repeated messages on the node, so that a log of 800,000 equal lines is one line of reply. Each line out is
 # COUNT <tab> TIME OF THE LAST <tab> FIRST LINE. Xids are folded by the hour, so that it stays visible how often one came
