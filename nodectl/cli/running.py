@@ -96,7 +96,14 @@ def apply_waivers(finished: Finished, checks: CheckChoice, catalogue: Catalogue)
     ]
     judged = {result.node: result.findings for result in finished.results if result.state is NodeState.REACHED}
     finished.fleet = waive_fleet(finished.fleet, waivers, finished.nodes, today=today)
-    finished.fleet += about_waivers(waivers, judged, finished.nodes, today=today)
+    rules = {rule.id for selection in finished.plan.selections for rule in selection.fleet}
+    compared = {name for group in finished.groups if group.compared for name in group.nodes}
+    across = {
+        rule: [finding for finding in finished.fleet if finding.check == rule]
+        for rule in rules
+        if compared.issuperset(by_name)  # else a difference may have gone unseen
+    }
+    finished.fleet += about_waivers(waivers, judged, finished.nodes, today=today, fleet=across)
 
 
 class Saving:

@@ -64,7 +64,12 @@ def waive_fleet(
 
 
 def about_waivers(
-    waivers: Iterable[Waiver], results: Mapping[str, Sequence[Finding]], nodes: Iterable[Node], *, today: date
+    waivers: Iterable[Waiver],
+    results: Mapping[str, Sequence[Finding]],
+    nodes: Iterable[Node],
+    *,
+    today: date,
+    fleet: Mapping[str, Sequence[FleetFinding]] | None = None,
 ) -> tuple[FleetFinding, ...]:
     """What there is to say of the waivers themselves, after a run: those that have expired, those that waive nothing.
 
@@ -76,6 +81,7 @@ def about_waivers(
         results: node name -> its findings, after `waive`.
         nodes: of this run.
         today: the day in UTC.
+        fleet: what each fleet rule of the run found, after `waive_fleet`.
     """
     known = list(nodes)
     found: list[FleetFinding] = []
@@ -97,7 +103,7 @@ def about_waivers(
                     reason=f"{waiver.owner}: {waiver.reason} ({waiver.origin}): renew it or take it out",
                 )
             )
-        elif _is_unused(waiver, its_nodes, results):
+        elif _is_unused(waiver, its_nodes, results, fleet or {}):
             found.append(
                 FleetFinding(
                     node="",
@@ -113,9 +119,19 @@ def about_waivers(
     return tuple(found)
 
 
-def _is_unused(waiver: Waiver, nodes: Sequence[str], results: Mapping[str, Sequence[Finding]]) -> bool:
+def _is_unused(
+    waiver: Waiver,
+    nodes: Sequence[str],
+    results: Mapping[str, Sequence[Finding]],
+    fleet: Mapping[str, Sequence[FleetFinding]],
+) -> bool:
     if any(name not in results for name in nodes):
         return False
+    if waiver.check in fleet:
+        return not any(
+            finding.waived_by == waiver.label or finding.untold or finding.outcome is Outcome.UNKNOWN
+            for finding in fleet[waiver.check]
+        )
     own = [finding for name in nodes for finding in results[name] if finding.check == waiver.check]
     return bool(own) and not any(
         finding.waived_by == waiver.label or finding.outcome is Outcome.UNKNOWN for finding in own

@@ -203,3 +203,18 @@ def test_a_difference_is_waived_on_the_nodes_that_a_waiver_covers(waivers: tuple
 def test_what_concerns_nodes_together_is_waived_for_all_or_for_none(waivers: tuple[Waiver, ...]) -> None:
     assert fleet([drift("gpu01", "gpu07", majority=0)], waivers) == {("gpu01", "gpu07"): False}
     assert fleet([drift("gpu01", "gpu02", majority=0)], waivers) == {("gpu01", "gpu02"): True}
+
+
+def test_a_waiver_of_a_fleet_rule_that_waives_nothing_is_said(waivers: tuple[Waiver, ...]) -> None:
+    nodes = [Node(name="gpu01"), Node(name="gpu07")]
+    reached: dict[str, list[Finding]] = {"gpu01": [], "gpu07": []}
+
+    def said(*findings: FleetFinding) -> list[str]:
+        after = waive_fleet(findings, waivers, nodes, today=LAST_DAY)
+        about = about_waivers(waivers, reached, nodes, today=LAST_DAY, fleet={"fleet.kernel": after})
+        return [finding.check for finding in about]
+
+    assert said() == [UNUSED]
+    assert said(drift("gpu07")) == [UNUSED]
+    assert said(drift("gpu01")) == []
+    assert about_waivers(waivers, reached, nodes, today=LAST_DAY) == ()  # the rule was no part of the run
