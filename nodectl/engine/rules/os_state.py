@@ -15,6 +15,7 @@ _FROM_UBUNTU = re.compile(r"-\d+ubuntu\d+\.\d\d\.\d\d")
 _VENDOR = re.compile(r"nvidia|mellanox|\*", re.IGNORECASE)
 # Each of them sets the system clock as it sees fit. phc2sys does so too, or only feeds chronyd.
 _CLOCK_SETTERS = ("chronyd", "ntpd", "ntpd-rs", "ntp-daemon", "openntpd", "systemd-timesyncd")
+_PASSING = re.compile(r"(snap|run|proc|sys|dev|tmp|var-snap|var-lib-(docker|containers|containerd|kubelet))[-.]")
 _DAY_S = 86400
 _MAX_NAMED = 6
 
@@ -100,6 +101,14 @@ def _kept(name: str, held: Sequence[str], excluded: Sequence[str]) -> bool:
         if beginning and beginning[1] and (name == beginning[1] if beginning[2] else name.startswith(beginning[1])):
             return True
     return False
+
+
+def failed_mounts(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """No mount unit failed, but those of snaps, containers and the kernel's own file systems, which come and go."""
+    failures = [str(unit) for unit in facts.value("systemd.failed_units")]
+    mounts = [unit for unit in failures if unit.endswith((".mount", ".automount")) and not _PASSING.match(unit)]
+    expected = "no failed mount"
+    return [failed(expected, _named(mounts)) if mounts else passed(expected, "none")]
 
 
 def disk_space(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:

@@ -4,6 +4,7 @@
 """
 
 MODULES: tuple[str, ...] = (
+    "boots",
     "cpu",
     "cpu_power",
     "crash_dump",
@@ -20,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "os",
     "packages",
     "processes",
+    "sensors",
     "services",
     "sysctl",
     "sysctl_files",
