@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from nodectl.engine.rules import CannotTellError, FactView, RowResult, require_field
+from nodectl.engine.rules.log_text import UNREADABLE, incomplete, when
 from nodectl.model import Outcome
 
 _HOUR_S = 3600
@@ -166,3 +167,41 @@ def _major_minor(version: str) -> tuple[int, int]:
     if len(parts) < 2 or not parts[0].isdigit() or not parts[1].isdigit():
         raise CannotTellError(f"not a version of Lustre: {version[:40]!r}")
     return int(parts[0]), int(parts[1])
+
+
+def nfs_servers(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]) -> list[RowResult]:
+    """The last that the kernel log says of each NFS server is not that it does not respond."""
+    silent: dict[str, float | None] = {}
+    answered: dict[str, float] = {}
+    lines: dict[str, int] = {}
+    for row in facts.rows("kernel.log_events"):
+        if row["kind"] != "nfs":
+            continue
+        server, last = str(row["device"]), row.get("last_s")
+        if row["level"] == "corrected":
+            answered[server] = max(answered.get(server, 0.0), last or 0.0)
+        else:
+            known = silent.get(server, 0.0)
+            silent[server] = None if last is None or known is None else max(known, last)
+            lines[server] = lines.get(server, 0) + int(row["count"])
+    results = [_silence(server, last, answered.get(server), lines[server]) for server, last in silent.items()]
+    bad = [result for result in results if result.outcome is not Outcome.PASS]
+    if bad:
+        return bad
+    if incomplete(facts):
+        return [RowResult(Outcome.UNKNOWN, actual="none in what is left of the log", reason=UNREADABLE)]
+    over = f" ({len(results)} answered again)" if results else ""
+    return [RowResult(Outcome.PASS, actual=f"no server is without an answer{over}")]
+
+
+def _silence(server: str, last_s: float | None, answered_s: float | None, lines: int) -> RowResult:
+    expected = "it answers"
+    if answered_s is None:
+        since = when({"first_s": last_s, "last_s": last_s})
+        said = ", ".join(part for part in ("not responding", f"{lines} lines" if lines > 1 else "", since) if part)
+        return RowResult(Outcome.FAIL, server, expected, said)
+    if last_s is None or not answered_s:
+        return RowResult(Outcome.UNKNOWN, server, expected, reason="the log does not tell which of its lines came last")
+    if answered_s >= last_s:
+        return RowResult(Outcome.PASS, server, expected, "it answered again")
+    return RowResult(Outcome.FAIL, server, expected, f"not responding, {when({'first_s': last_s, 'last_s': last_s})}")

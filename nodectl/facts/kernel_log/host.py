@@ -16,8 +16,8 @@ from nodectl.facts.kernel_log.gpu import Spans, pci_bus_id
 from nodectl.facts.kernel_log.lines import LogLine
 
 KINDS = (
-    "aer", "amdgpu", "disk", "edac", "habanalabs", "hung_task", "intel_gpu", "limit", "lockup", "mce", "mlx5", "nvme",
-    "nvrm", "oom", "oops", "peermem", "segfault", "thermal",
+    "aer", "amdgpu", "disk", "edac", "habanalabs", "hung_task", "intel_gpu", "limit", "lockup", "lustre", "mce", "mlx5",
+    "nfs", "nvme", "nvrm", "oom", "oops", "peermem", "segfault", "thermal",
 )  # fmt: skip
 LEVELS = ("fatal", "error", "warning", "corrected")
 MAX_ROWS = 500
@@ -70,7 +70,7 @@ def _said_level(match: re.Match[str]) -> str:
 
 
 def _patterns() -> tuple[_Pattern, ...]:
-    rows = (*_other_gpus(), *_cpu_and_pcie(), *_devices(), *_system())
+    rows = (*_other_gpus(), *_cpu_and_pcie(), *_devices(), *_file_servers(), *_system())
     return tuple(_Pattern(kind, level, needs, re.compile(regex)) for kind, level, needs, regex in rows)
 
 
@@ -151,6 +151,23 @@ def _other_gpus() -> list[_Row]:
         ("intel_gpu", "fatal", "[drm", intel + r"(?:[Ww]edged|FATAL|fatal (?:hardware )?error)"),
         ("intel_gpu", "error", "[drm", intel + r"(?:GPU HANG|\*ERROR\*|[Uu]ncorrectable)"),
         ("intel_gpu", "warning", "[drm", intel + r"(?:[Ee]ngine reset|Resetting \S+ for)"),
+    ]
+
+
+def _file_servers() -> list[_Row]:
+    """Servers of network file systems; the device is the server, or Lustre's target on it."""
+    return [
+        ("nfs", "error", "nfs: server", r"nfs: server (\S{1,200}) not responding"),
+        # It answers again: tells the outage that is over from the one that lasts.
+        ("nfs", "corrected", "nfs: server", r"nfs: server (\S{1,200}) OK$"),
+        ("lustre", "fatal", "LBUG", r"Lustre(?:Error)?: .{0,200}\bLBUG\b"),
+        ("lustre", "error", "evicted by", r"LustreError: .{0,200}This client was evicted by ([^\s;]{1,100})"),
+        (
+            "lustre",
+            "warning",
+            "was lost; in progress",
+            r"Lustre: .{0,200}Connection to (\S{1,100}).{0,100} was lost; in progress",
+        ),
     ]
 
 

@@ -143,3 +143,37 @@ def test_no_torn_line_makes_it_raise(message: str, data: st.DataObject) -> None:
     end = data.draw(st.integers(begin, len(message)))
     event = classify(message[begin:end] + data.draw(st.text(max_size=20)))
     assert event is None or (event.kind in KINDS and event.level in LEVELS)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "device", "level"),
+    [
+        ("nfs: server nas-01.example not responding, still trying", "nfs", "nas-01.example", "error"),
+        ("nfs: server 10.0.0.5 not responding, timed out", "nfs", "10.0.0.5", "error"),
+        ("nfs: server nas-01.example OK", "nfs", "nas-01.example", "corrected"),
+        (
+            "LustreError: 167-0: lfs01-OST0001-osc-ff00: This client was evicted by lfs01-OST0001; in progress",
+            "lustre",
+            "lfs01-OST0001",
+            "error",
+        ),
+        ("LustreError: 4242:0:(osc_request.c:1:osc_x()) LBUG", "lustre", "", "fatal"),
+        (
+            "Lustre: lfs01-OST0001-osc-ff00: Connection to lfs01-OST0001 (at 10.5.0.3@o2ib) was lost; in progress",
+            "lustre",
+            "lfs01-OST0001",
+            "warning",
+        ),
+    ],
+)
+def test_file_servers(message: str, kind: str, device: str, level: str) -> None:
+    event = classify(message)
+    assert event is not None
+    assert (event.kind, event.device, event.level) == (kind, device, level)
+
+
+@pytest.mark.parametrize(
+    "message", ["nfs: Deprecated parameter 'intr'", "Lustre: Mounted lfs01-client", "NFS: Registering the id_resolver"]
+)
+def test_what_file_systems_say_in_passing(message: str) -> None:
+    assert classify(message) is None

@@ -15,7 +15,7 @@ kl_words=$kl_words'|mlx5.*([Ee]rror|ERROR|fail|imeout|imed out|nsufficient|ompro
 kl_words=$kl_words'|NETDEV WATCHDOG|nvme.*(timeout|rror|fail|down|abort|Disabling|not ready|no available path)|I/O error|medium error'
 kl_words=$kl_words'|[Rr]emount.* read-only|EXT4-fs error|XFS .*([Cc]orrupt|hutting down|rror)|Disk failure|Out of memory|out of memory|Killed process'
 kl_words=$kl_words'|blocked for more than|soft lockup|hard LOCKUP|detected stall|Kernel panic|Oops|BUG: |general protection'
-kl_words=$kl_words'|segfault at .* in lib(nccl|cuda|nvidia)|table full|table overflow|file-max limit|messages? (were )?lost'
+kl_words=$kl_words'|segfault at .* in lib(nccl|cuda|nvidia)|table full|table overflow|nfs: server .*(not responding| OK)|Lustre.*(LBUG|evicted by|was lost; in progress)|file-max limit|messages? (were )?lost'
 
 # Folds repeated messages on the node, so that a log of 800,000 equal lines is one line of reply. Each line out is
 # COUNT <tab> TIME OF THE LAST <tab> FIRST LINE. Xids are folded by the hour, so that it stays visible how often one came
@@ -36,7 +36,8 @@ kl_fold() {
         if (text in known) key = known[text]
         else {
             key = text
-            gsub(/0x[0-9a-fA-F]+/, "#", key)
+            # The registers of NVLink 5 errors say what each asks for.
+            if (key !~ /Xid \([^)]*\): 1(4[4-9]|50), /) gsub(/0x[0-9a-fA-F]+/, "#", key)
             gsub(/pid[ =][0-9]+/, "pid#", key)
             gsub(/[0-9][0-9][0-9][0-9][0-9]+/, "#", key)
             if (nknown < 20000) { known[text] = key; nknown++ }
