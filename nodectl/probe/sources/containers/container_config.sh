@@ -141,7 +141,7 @@ cc_dockerd() {
 }
 
 cc_docker='^(default-runtime|default-shm-size|live-restore|log-driver|storage-driver|data-root|graph|userns-remap)$|^runtimes[|][^|]+[|](path|runtimeType)$|^exec-opts[|]|^default-ulimits[|](memlock|nofile)[|]|^log-opts[|]max-(size|file)$|^features[|]cdi$'
-cc_runtimes='^(version|imports|root|disabled_plugins)$|(containerd|crio.runtime)[|](default_runtime_name|default_runtime|cgroup_manager)$|runtimes[.][^.|]+[|]|BinaryName$|runtime_path$|SystemdCgroup$|enable_cdi$|cdi_spec_dirs$|^\[.*runtimes[.][^.]+$'
+cc_runtimes='^(version|imports|root|disabled_plugins)$|(containerd|crio.runtime)[|](default_runtime_name|default_runtime|cgroup_manager)$|runtimes[.][^.|]+[|]runtime_(type|path)$|[|]BinaryName$|[|]SystemdCgroup$|[|]enable_cdi$|^\[.*runtimes[.][^.]+$'
 cc_nvidia='^(disable-require|accept-nvidia-visible-devices[a-z-]+)$|cli[|](root|no-cgroups|ldconfig|path|user|load-kmods)$|runtime[|](mode|runtimes)$|hook[|]skip-mode-detection$|^features[|]'
 
 [ -e /var/snap/docker/current/config/daemon.json ] && [ ! -e /etc/docker/daemon.json ] &&
