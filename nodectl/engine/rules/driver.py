@@ -64,6 +64,27 @@ def branch_supported(facts: FactView, params: Mapping[str, Any], tables: Tables)
     return [passed(expected, shown, f"supported until {end}")]
 
 
+def branch_ends_soon(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """The branch, while it is supported, stays so for some time.
+
+    Params:
+        months: how many, by the node's clock.
+    """
+    driver = str(facts.value("driver.version"))
+    row = tables["driver_branches"].get(branch_of(driver)) or {}
+    end, now = row.get("eol"), _month(facts.value("node.time_utc"))
+    if row.get("status") != "supported" or not end:
+        return [not_judged(f"no end of R{branch_of(driver)} that is still to come is documented")]
+    if not now:
+        return [unknown("the node's clock was not understood")]
+    left = 12 * (int(end[:4]) - int(now[:4])) + int(end[5:]) - int(now[5:])
+    if left < 0:
+        return [not_judged(f"its support has ended in {end}: see driver.branch_supported")]
+    expected = f"supported for {params['months']} months and more"
+    verdict = passed if left >= params["months"] else failed
+    return [verdict(expected, f"R{branch_of(driver)}, until {end}")]
+
+
 def _month(time: Any) -> str:
     """YYYY-MM of a time or date; empty where there is none."""
     match = _MONTH.match(str(time))
