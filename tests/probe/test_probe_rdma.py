@@ -121,6 +121,42 @@ def test_the_software(node: FakeNode, top: Path) -> None:
     assert (mtu[0]["device"], mtu[0]["active_mtu"]) == ("mlx5_0", 4096)
 
 
+def test_roce(node: FakeNode, top: Path) -> None:
+    device(top, "mlx5_0")
+    device(top, "mlx5_1", link_layer="Ethernet", netdev="ens1f0np0")
+    device(top, "mlx5_2", link_layer="Ethernet", netdev="ens2f0v0", virtual=True)
+    here = top / "sys/class/infiniband/mlx5_1"
+    put(here / "tc/1/traffic_class", "Global tclass=106")
+    put(here / "device/net/ens1f0np0/ecn/roce_np/enable/3", "1")
+    put(here / "device/net/pf0vf0/flags", "0x1003")
+    put(here / "device/net/pf0vf0/phys_port_name", "pf0vf0")
+    for number, gid in enumerate(
+        ("fe80:0000:0000:0000:0000:00ff:fe00:0001", "0000:0000:0000:0000:0000:0000:0000:0000")
+    ):
+        put(here / f"ports/1/gids/{number}", gid)
+        put(here / f"ports/1/gid_attrs/types/{number}", "RoCE v2")
+    bond = top / "sys/class/net/bond0"
+    put(bond / "bonding/mode", "802.3ad 4")
+    put(bond / "bonding/slaves", "ens1f0np0")
+    put(bond / "lower_ens1f0np0/bonding_slave/mii_status", "down")
+    (here / "device/net/ens1f0np0/master").symlink_to(bond)
+    tool(node.folder / "mlnx_qos", "exit 3")
+    tool(node.folder / "dcb", "printf 'prio-pfc 0:off 1:off 2:off 3:on 4:off 5:off 6:off 7:off \\ndscp-prio 26:3 \\n'")
+    found = facts(node, "roce", top)
+    (row,) = found["roce.ports"].value
+    assert (row["device"], row["netdev"], row["bond"], row["mtu"]) == ("mlx5_1", "ens1f0np0", "bond0", 4092)
+    assert (row["pfc"], row["trust"], row["ecn_np"], row["traffic_class"]) == (["3"], "dscp", ["3"], 106)
+    assert (row["gid_v2"], row["gid_v2_ipv4"]) == (1, 0)
+    assert found["roce.bonds"].value[0]["down"] == ["ens1f0np0"]
+
+
+def test_no_roce(node: FakeNode, top: Path) -> None:
+    device(top, "mlx5_0")
+    found = facts(node, "roce", top)
+    assert found["roce.ports"].value == found["roce.bonds"].value == []
+    assert found["lldp.neighbours"].state is FactState.ABSENT
+
+
 def tool(path: Path, body: str) -> None:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)

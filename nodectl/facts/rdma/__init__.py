@@ -3,4 +3,4 @@
 `MODULES` names the parser modules here that declare facts (see facts.registry).
 """
 
-MODULES: tuple[str, ...] = ("devices", "stack")
+MODULES: tuple[str, ...] = ("devices", "roce", "stack")
