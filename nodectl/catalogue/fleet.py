@@ -3,7 +3,7 @@
     id: fleet.vbios
     title: GPUs of alike nodes have one VBIOS version
     severity: info
-    facts: [gpu.devices]                       # asked of every node, so that there is something to compare
+    facts: [gpu.devices]                       # asked of every node; left out: the facts that `compare` names
     across: alike                              # alike (default) | unique | clock | rack_power | declared
     compare: [gpu.devices.vbios_version]       # what is compared (below)
     why: ...
@@ -83,6 +83,11 @@ class Compared(msgspec.Struct, frozen=True):
     def family(self) -> str:
         """`sysctl` for `sysctl[*]`; empty for anything else."""
         return self.fact.removesuffix("[*]") if self.fact.endswith("[*]") else ""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for facts that it does not name."""
+        return "*" in self.fact
 
     @property
     def prefix(self) -> str:
@@ -182,11 +187,13 @@ def read_fleet_rule(doc: Doc, known: KnownNames, problems: list[str]) -> FleetRu
     compare = tuple(_read_compared(place.at("compare"), body.get("compare", []), known))
     if across in ("alike", "unique") and not body.get("compare"):
         place.at("compare").say("is missing: what to compare")
+    if "facts" not in body:
+        facts = [one.fact for one in compare if not one.is_pattern and one.fact != HOST_KEY]
     rule = FleetRule(
         id=rule_id,
         title=_short(place.at("title"), body.get("title"), 100),
         severity=_severity(place.at("severity"), body.get("severity")),
-        facts=tuple(facts),
+        facts=tuple(dict.fromkeys(facts)),
         across=across,
         compare=compare,
         speaks_for=tuple(_read_compared(place.at("speaks_for"), body.get("speaks_for", []), known)),

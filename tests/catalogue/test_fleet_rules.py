@@ -144,3 +144,11 @@ def test_slips_are_said_with_file_and_line(tmp_path: Path, old: str, new: str, s
 def test_an_id_is_there_once(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, RULE + "---\n" + RULE)
     assert "fleet.kernel: is defined at" in problem
+
+
+def test_what_is_compared_is_asked_for_unless_said_otherwise(tmp_path: Path) -> None:
+    rules = RULE.replace("facts: [driver.version]\n", "").replace(
+        "[driver.version]", '[gpu.devices.index, "sysctl[*]"]'
+    )
+    (rule,) = load(tmp_path, rules).fleet.values()
+    assert rule.facts == ("gpu.devices",)

@@ -285,3 +285,21 @@ def test_a_rule_that_is_dropped_leaves_its_facts_alone() -> None:
 
 def test_the_class_facts_are_what_the_shipped_rules_ask_for() -> None:
     assert set(CLASS) <= set(shipped().fleet["fleet.other"].wanted)
+
+
+def test_two_rules_may_compare_the_same() -> None:
+    again = KERNEL.replace("id: fleet.kernel", "id: fleet.mine").replace("info", "high")
+    nodes = [*same(5, {"kernel.release": "a"}), result("odd", {"kernel.release": "b"})]
+    told = [
+        (found.check, found.nodes, found.majority_nodes, found.compared)
+        for found in findings(nodes, load_text(KERNEL, again))
+    ]
+    assert told == [("fleet.mine", ("odd",), 5, 6), ("fleet.kernel", ("odd",), 5, 6)]
+
+
+def test_a_prefix_stands_for_facts_that_no_rule_names() -> None:
+    rule = KERNEL.replace("[kernel.release, os.pretty_name]", '["kernel.*"]')
+    other = KERNEL.replace("id: fleet.kernel", "id: fleet.rest").replace("[kernel.release, os.pretty_name]", '["*"]')
+    nodes = [*same(5, {"kernel.release": "a", "cpu.cores": 8}), result("odd", {"kernel.release": "b", "cpu.cores": 7})]
+    told = {found.check: found.subject for found in findings(nodes, load_text(rule, other))}
+    assert told == {"fleet.kernel": "kernel.release", "fleet.rest": "cpu.cores"}

@@ -20,8 +20,9 @@ _CAMPS_SHOWN = 4
 
 
 class Comparison(NamedTuple):
-    """One thing that is compared: what it is called, by which rule and how."""
+    """One thing that is compared: what it is called, by which rule and how. `key`: rule and subject."""
 
+    key: tuple[str, str]
     subject: str
     fact: str
     field: str
@@ -51,7 +52,7 @@ class Alike:
             for compared in rule.compare:
                 self._claims.setdefault(compared.family or compared.fact, []).append((rule, compared))
         self._how: dict[str, tuple[Comparison, ...]] = {}
-        self._tallies: dict[ClassKey, dict[str, Tally]] = {}
+        self._tallies: dict[ClassKey, dict[tuple[str, str], Tally]] = {}
         self._failures = Failures(checks)
 
     def add(self, seen: Seen) -> None:
@@ -63,19 +64,19 @@ class Alike:
             if comparisons is None:
                 comparisons = how[name] = self._comparisons(name)
             for comparison in comparisons:
-                tally = tallies.get(comparison.subject)
+                tally = tallies.get(comparison.key)
                 if tally is None:
-                    tally = tallies[comparison.subject] = Tally()
+                    tally = tallies[comparison.key] = Tally()
                 _count(tally, comparison.measure, fact, index)
         self._failures.add(index, seen.result.findings)
 
     def findings(self, names: Sequence[str], classes: Classes) -> Iterator[FleetFinding]:
         """Who differs, class by class."""
-        by_subject = {one.subject: one for comparisons in self._how.values() for one in comparisons}
+        by_key = {one.key: one for comparisons in self._how.values() for one in comparisons}
         for kind, tallies in self._tallies.items():
             group = classes.name(kind)
-            for subject, tally in tallies.items():
-                comparison = by_subject[subject]
+            for key, tally in tallies.items():
+                comparison = by_key[key]
                 percent = comparison.rule.values.get("tolerance_pct")
                 tolerance = TOLERANCE if percent is None else percent / 100
                 split = tally.split(number=comparison.measure.number, tolerance=tolerance)
@@ -98,13 +99,15 @@ class Alike:
             measure = measure_of(spec, compared.field, rule.values.get("ignore", ()), near=near)
             if measure is not None:
                 subject = f"{name}.{compared.field}" if compared.field else name
-                found.append(Comparison(subject, name, compared.field, rule, measure))
+                found.append(Comparison((rule.id, subject), subject, name, compared.field, rule, measure))
         if found or spec.varies or name in self._spoken_for or (key is not None and family in self._spoken_for):
             return tuple(found)
         prefix = f"{name.partition('.')[0]}."
         rule = self._prefixes.get(prefix) or (None if f"{prefix}*" in self._spoken_for else self._rest)
         measure = measure_of(spec)
-        return (Comparison(name, name, "", rule, measure),) if rule is not None and measure is not None else ()
+        if rule is None or measure is None:
+            return ()
+        return (Comparison((rule.id, name), name, name, "", rule, measure),)
 
 
 def _is_rest(rule: FleetRule) -> bool:
