@@ -27,8 +27,8 @@ class Spec(NamedTuple):
     vendors: tuple[str, ...] = ()
 
 
-def column(name: str, type_: str, unit: str = "") -> Spec:
-    return Spec(type_, (), unit, name)
+def column(name: str, type_: str, unit: str = "", vendors: tuple[str, ...] = ()) -> Spec:
+    return Spec(type_, (), unit, name, vendors)
 
 
 FACTS: dict[str, Spec] = {
@@ -56,6 +56,8 @@ FACTS: dict[str, Spec] = {
             column("memory_total_mib", "int", "MiB"),
             column("reasons", "list"),
             column("remap_banks", "any"),
+            column("vendor", "str"),
+            column("fabric", "str", "", ("nvidia",)),
         ),
     ),
 }

@@ -226,3 +226,32 @@ def test_tables_inside_all_keep_their_rows_apart() -> None:
         ("GPU 0", FALSE),
         ("GPU 1", UNKNOWN),
     ]
+
+
+def of_two_vendors(fabric: Any) -> list[dict[str, Any]]:
+    """A GPU of NVIDIA's, which has a fabric, and one of AMD's, which has no such field."""
+    return [{"index": 0, "vendor": "nvidia", "fabric": fabric}, {"index": 1, "vendor": "amd"}]
+
+
+def test_a_field_of_one_vendor_is_not_applicable_to_the_rows_of_others() -> None:
+    for operator in ("eq: up", "if_absent: fail, eq: up", "if_absent: fail, one_of: [up]", "present: true"):
+        expectation = f"{{{GPU}, that: {{field: fabric, {operator}}}}}"
+        truth, verdicts = run(expectation, of_two_vendors("up"))
+        assert (truth, verdicts[0].actual) == (TRUE, "1 of 1 (1 not judged)"), operator
+        assert run(expectation, of_two_vendors("up")[1:])[0] is NOT_APPLICABLE, operator
+
+
+def test_a_field_of_one_vendor_is_still_judged_in_its_own_rows() -> None:
+    truth, verdicts = run(f"{{{GPU}, that: {{field: fabric, eq: up}}}}", of_two_vendors("down"))
+    assert (truth, [verdict.subject for verdict in verdicts]) == (FALSE, ["GPU 0"])
+    assert run(f"{{{GPU}, that: {{field: fabric, eq: up}}}}", of_two_vendors(None))[0] is UNKNOWN
+    # A row that does not say whose it is (an older report) is taken to have every field.
+    assert run(f"{{{GPU}, that: {{field: fabric, eq: up}}}}", [{"index": 0}])[0] is UNKNOWN
+
+
+def test_rows_of_other_vendors_are_left_out_of_counts_and_choices() -> None:
+    count = f"{{{GPU}, at_least: 1, that: {{field: fabric, eq: up}}}}"
+    assert run(count, of_two_vendors("up"))[0] is TRUE
+    assert run(count, of_two_vendors("up")[1:])[0] is FALSE
+    chosen = f"{{{GPU}, where: {{field: fabric, eq: up}}, that: {{field: index, eq: 0}}}}"
+    assert run(chosen, of_two_vendors("up"))[0] is TRUE

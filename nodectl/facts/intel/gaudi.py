@@ -53,7 +53,7 @@ _SECOND = re.compile(
     r"\|.*?(\d{1,3})C .*?(\d{1,5})W +/ +(\d{1,5})W +\| +(\d{1,8})Mi[Bb] +/ +(\d{1,8})Mi[Bb] +\| +(\d{1,3})%.*\|"
 )
 _VERSION = re.compile(r"(?:hl-)?(\d+\.\d+\.\d+)")
-_PORT = re.compile(r"port +(\d{1,3}) *: *(\w{1,20})", re.IGNORECASE)
+_PORT = re.compile(r"port[ \t]+(\d{1,3})[ \t]*:[ \t]*(\w{1,20})", re.IGNORECASE)
 _FILE = re.compile(r"/sys/class/(\w{1,20})/(?:accel|hl)(\d{1,3})(?:/device)?/(\w{1,30}):(.*)")
 _UEVENT = re.compile(r"/sys/bus/pci/devices/([0-9a-f:.]{10,16})/uevent:(PCI_ID=.*)")
 _BUILD = re.compile(r"(?:Preboot version )?(\S{3,60})")

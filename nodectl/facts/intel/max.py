@@ -54,7 +54,7 @@ _COMPONENTS = {
     "1": "core_temperature", "2": "memory_temperature", "3": "power", "4": "memory", "5": "xe_link_port",
     "6": "frequency",
 }  # fmt: skip
-_PART = re.compile(r"(?:Tile|Engine) \d{1,2}: ?(\d{1,18})\b")
+_TILE = re.compile(r"Tile \d{1,2}: ?(\d{1,15}(?:\.\d{1,6})?)(?![\d.])")
 _Read = Callable[[Any], Any]
 
 
@@ -166,9 +166,9 @@ def _discovered(reply: SourceReply) -> dict[str, Row]:
     Raises:
         ToolError: it gave no list.
     """
-    _, *listed = csv_rows(output(reply, _DISCOVERY), 11) or [[]]
+    listed = csv_rows(output(reply, _DISCOVERY), 11)
     found: dict[str, Row] = {}
-    for cells in listed:
+    for cells in listed[1:] if listed and listed[0][0] == "Device ID" else listed:
         address = values.pci_address(cells[6])
         if address is None or not cells[0].isdecimal():
             raise ToolError(f"xpu-smi discovery printed no PCI address: {', '.join(cells)[:80]}")
@@ -179,18 +179,31 @@ def _discovered(reply: SourceReply) -> dict[str, Row]:
     return found
 
 
-def _summed(text: str) -> int | None:
-    """`0`, or `Tile 0: 0, Tile 1: 2` added up."""
-    parts = _PART.findall(text)
-    return sum(map(int, parts)) if parts else values.count(text)
+def _of_tiles(together: Callable[[list[float]], float]) -> _Read:
+    """Reads `41`, or `Tile 0: 41, Tile 1: 43` put together."""
+
+    def read(said: Any) -> float | None:
+        tiles = [float(number) for number in _TILE.findall(str(said))]
+        return together(tiles) if tiles else values.number(said)
+
+    return read
 
 
+def _whole(read: _Read) -> _Read:
+    def rounded(said: Any) -> int | None:
+        found = read(said)
+        return None if found is None else round(found)
+
+    return rounded
+
+
+_hottest, _summed = _whole(_of_tiles(max)), _whole(_of_tiles(sum))
 _STATS: dict[str, tuple[str, _Read]] = {
-    "GPU Power (W)": ("power_draw_w", values.number),
-    "GPU Core Temperature (C)": ("temperature_c", values.whole),
-    "GPU Memory Temperature (C)": ("temperature_memory_c", values.whole),
-    "GPU Memory Used (MiB)": ("memory_used_mib", values.whole),
-    "GPU Utilization (%)": ("gpu_utilization_pct", values.whole),
+    "GPU Power (W)": ("power_draw_w", _of_tiles(sum)),
+    "GPU Core Temperature (C)": ("temperature_c", _hottest),
+    "GPU Memory Temperature (C)": ("temperature_memory_c", _hottest),
+    "GPU Memory Used (MiB)": ("memory_used_mib", _summed),
+    "GPU Utilization (%)": ("gpu_utilization_pct", _hottest),
     "Reset": ("resets", _summed),
 }
 _ERRORS = {
@@ -211,7 +224,6 @@ def _stats(reply: SourceReply, address: str) -> Row:
     for label, said in pairs:
         if label in _STATS:
             field, read = _STATS[label]
-            # Of several tiles the hottest, the sum of the power: neither is told apart here, so only one number counts.
             _cell(row, field, read, said)
         elif label in _ERRORS and said:
             field = _ERRORS[label]
