@@ -72,7 +72,7 @@ def runs(wanted: Level, facts: FactView, tables: Tables) -> RowResult:
     """
     driver = str(facts.value("driver.version"))
     branch = tables["driver_branches"].get(branch_of(driver)) or {}
-    native = soft(facts, "cuda.driver_version") or branch.get("max_cuda")
+    native = driver_level(facts, tables)
     if native is not None and level(native) >= wanted:
         return passed(f"a driver for CUDA {wanted[0]}.{wanted[1]}", f"{driver} (CUDA {native})")
     result = _by_floor(wanted, driver, tables["cuda_driver"])
@@ -87,6 +87,15 @@ def runs(wanted: Level, facts: FactView, tables: Tables) -> RowResult:
         return result
     data_centre = all(tables["gpu_models"].get(pci_id) for pci_id in facts.value("gpu.pci_ids"))
     return _by_compat(helping[0], result, branch, data_centre)
+
+
+def driver_level(facts: FactView, tables: Tables) -> str | None:
+    """The CUDA level of the loaded driver: as nvidia-smi says, or where it does not answer, that of the branch."""
+    said = soft(facts, "cuda.driver_version")
+    if said is None:
+        row = tables["driver_branches"].get(branch_of(str(facts.value("driver.version")))) or {}
+        said = row.get("max_cuda")
+    return None if said is None else str(said)
 
 
 def _by_floor(wanted: Level, driver: str, floors: Table) -> RowResult:

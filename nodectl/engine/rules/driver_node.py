@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nodectl.engine.rules import FactView, RowResult
+from nodectl.engine.rules.cuda import driver_level
 from nodectl.engine.rules.driver import models
 from nodectl.engine.rules.gpu_rows import (
     Row,
@@ -181,7 +182,7 @@ def _libcuda(row: Row, driver: str) -> RowResult:
 
 def dcgm_plugin(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """The part of DCGM 4 for the CUDA major of the driver is installed."""
-    major = str(facts.value("cuda.driver_version")).partition(".")[0]
+    major = str(driver_level(facts, tables)).partition(".")[0]
     part = f"datacenter-gpu-manager-4-cuda{major}"
     if major not in _DCGM_PARTS:
         return [not_judged(f"which part of DCGM goes with CUDA {major} is not known")]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nodectl.engine.rules import FactView, RowResult, field_error
-from nodectl.engine.rules.cuda import level, runs
+from nodectl.engine.rules.cuda import driver_level, level, runs
 from nodectl.engine.rules.driver import Model, models
 from nodectl.engine.rules.gpu_rows import (
     Row,
@@ -288,7 +288,10 @@ def cuda_level(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
     Params:
         min_cuda: the profile's floor; "0" for none.
     """
-    has = level(facts.value("cuda.driver_version"))
+    said = driver_level(facts, tables)
+    if said is None:
+        return [unknown("the CUDA level of the driver is not known")]
+    has = level(said)
     results = []
     for gpu in models(facts, tables):
         first = gpu.of_capability.get("first_cuda")
