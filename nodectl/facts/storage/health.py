@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ _NUMBERS = ("critical_warning", "percentage_used", "available_spare_pct", "spare
 # Bits of smartctl's exit status: it was called wrongly, or the disk could not be opened. Other bits speak of the disk.
 _COULD_NOT_LOOK = 0b11
 _KELVIN = 273
+# What smartctl says of a disk that only another tool can ask: behind a RAID controller or a USB bridge. Its health is
+# not reported, which is no failure to look.
+_NOT_REACHED = re.compile(
+    r"-d (?:megaraid|cciss|areca|3ware|hpt|aacraid)|RAID controller|USB bridge|specify device type", re.I
+)
 
 FACTS = (
     FactSpec(
@@ -74,7 +80,7 @@ def _part(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def from_smartctl(section: Section) -> Row:
-    """The row of one disk from `smartctl -j -H -A`; what it does not report is None.
+    """The row of one disk from `smartctl -j -H -A`; what it does not report is None, and empty if it reports nothing.
 
     Raises:
         CannotTell: smartctl could not look at the disk.
@@ -87,6 +93,8 @@ def from_smartctl(section: Section) -> Row:
     said = (
         [str(one.get("string", "")) for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
     )
+    if status and _NOT_REACHED.search(" ".join(said)):
+        return {}
     if status is None or status & _COULD_NOT_LOOK:
         why = "; ".join(said)[:200] or f"smartctl ended with {status}"
         raise CannotTell(f"needs root: {why}" if "ermission denied" in why else why)
@@ -147,6 +155,8 @@ def _row(reading: Reading, tool: str, device: str) -> Row:
             found = from_nvme_cli(reading.ran(f"nvme smart-log {device}"))
         else:
             return {}  # nvme knows nothing of SATA and SAS disks
+        if not found:
+            return {"device": device, **dict.fromkeys(("passed", *_NUMBERS))}
     except CannotTell as trouble:
         unread = dict.fromkeys(("passed", *(_NUMBERS if device.startswith("nvme") else ())), str(trouble))
         return {"device": device, **dict.fromkeys(unread), "_errors": unread}

@@ -203,6 +203,22 @@ def test_a_disk_that_could_not_be_asked_is_an_error(section: Section) -> None:
     assert state_of("disk_health", smart(section), "storage.health") == "error"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/dev/sda: DELL or MegaRaid controller, please try adding '-d megaraid,N'",
+        "/dev/sda: Unknown USB bridge [0x0bda:0x9210 (0x2001)]",
+    ],
+)
+def test_a_disk_that_only_its_controller_knows_reports_nothing(text: str) -> None:
+    answer = {"smartctl": {"exit_status": 1, "messages": [{"string": text, "severity": "error"}]}}
+    (row,) = value_of(
+        "disk_health", smart(cmd("smartctl sda", json.dumps(answer), rc=1), device="sda"), "storage.health"
+    )
+    assert row["passed"] is None
+    assert "_errors" not in row
+
+
 def test_one_disk_of_two_that_could_not_be_asked_costs_only_its_own() -> None:
     good = {"smartctl": {"exit_status": 0}, "smart_status": {"passed": True}}
     sections = [

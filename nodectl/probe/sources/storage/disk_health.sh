@@ -27,6 +27,9 @@ for dh_dir in /sys/class/nvme/nvme* /sys/block/sd*; do
     *)
         read -r dh_removable 2>/dev/null <"$dh_dir/removable" || continue
         [ "$dh_removable" = 0 ] || continue
+        # An empty slot, or a disk that the management controller only pretends to have.
+        read -r dh_size 2>/dev/null <"$dh_dir/size" || continue
+        [ "$dh_size" = 0 ] && continue
         ;;
     esac
     dh_n=$((dh_n + 1))
