@@ -72,7 +72,7 @@ def runs(wanted: Level, facts: FactView, tables: Tables) -> RowResult:
     """
     driver = str(facts.value("driver.version"))
     branch = tables["driver_branches"].get(branch_of(driver)) or {}
-    native = driver_level(facts, tables)
+    native = soft(facts, "cuda.driver_version") or branch.get("max_cuda")
     if native is not None and level(native) >= wanted:
         return passed(f"a driver for CUDA {wanted[0]}.{wanted[1]}", f"{driver} (CUDA {native})")
     result = _by_floor(wanted, driver, tables["cuda_driver"])
@@ -90,8 +90,12 @@ def runs(wanted: Level, facts: FactView, tables: Tables) -> RowResult:
 
 
 def driver_level(facts: FactView, tables: Tables) -> str | None:
-    """The CUDA level of the loaded driver: as nvidia-smi says, or where it does not answer, that of the branch."""
-    said = soft(facts, "cuda.driver_version")
+    """The CUDA level of the loaded driver: as nvidia-smi says, or where it prints none, that of the branch.
+
+    Raises:
+        CannotTellError: nvidia-smi did not answer.
+    """
+    said = facts.get("cuda.driver_version")
     if said is None:
         row = tables["driver_branches"].get(branch_of(str(facts.value("driver.version")))) or {}
         said = row.get("max_cuda")
