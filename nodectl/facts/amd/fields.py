@@ -10,7 +10,6 @@ SHARED: tuple[Field, ...] = (
     Field("serial", "str", "", "serial number of the board"),
     Field("pci_bus_id", "str", "", "PCI address as sysfs writes it"),
     Field("pci_id", "str", "", "PCI vendor:device"),
-    Field("architecture", "str", "", "gfx942 (MI300), gfx950 (MI350), gfx90a (MI200)"),
     Field("board_part_number", "str", "", "model number of the board"),
     Field("module_id", "int", "", "place on the baseboard (OAM)"),
     Field("vbios_version", "str", "", "part number or version of the VBIOS (IFWI)"),
@@ -37,6 +36,7 @@ SHARED: tuple[Field, ...] = (
     Field("ecc_correctable_volatile", "int", "", "correctable errors of all blocks since the driver was loaded"),
 )
 OWN: tuple[Field, ...] = (
+    Field("gfx_version", "str", "", "instruction set: gfx942 (MI300), gfx950 (MI350), gfx90a (MI200)"),
     Field("asic_serial", "str", "", "serial number of the chip (unique id)"),
     Field("ecc_deferred_volatile", "int", "", "deferred errors (poison) since the driver was loaded"),
     Field("bad_pages_retired", "int", "", "pages of HBM that are out of use"),

@@ -180,7 +180,7 @@ def test_amd_smi_counts_and_the_files_fill_in(wrapped: bool, warning: str) -> No
     wanted = {
         "index": 0, "name": "AMD Instinct MI300X", "power_limit_w": 600.0, "power_default_limit_w": 750.0,
         "temperature_c": 71, "ecc_uncorrectable_volatile": 2, "pcie_replays": 7, "gpu_utilization_pct": 97,
-        "architecture": "gfx942", "module_id": 3, "serial": "692251001122", "xgmi_links_up": 1, "xgmi_links_down": 1,
+        "gfx_version": "gfx942", "module_id": 3, "serial": "692251001122", "xgmi_links_up": 1, "xgmi_links_down": 1,
         "xgmi_links_disabled": 1, "bad_pages_retired": 0,
     }  # fmt: skip
     assert {name: first[name] for name in wanted} == wanted
