@@ -49,6 +49,7 @@ NOT_RECORDED = {
     "nccl.ib_devices",
     "nccl.ib_devices_exact",
     "nccl.tests_present",
+    "nccl.no_crashes",
     "persistence.daemon",
     "pcie.gpu_windows",
     "pcie.aer_fatal",
