@@ -5,10 +5,11 @@ Only what was recorded is there. Everything else is a fact that could not be rea
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nodectl.facts.gather import gather
 from nodectl.model import Fact, FactState, Node
@@ -128,7 +129,8 @@ def kernel_log(path: Path) -> Recorded:
 
 
 def os_release(path: Path) -> Recorded:
-    return Recorded({"os_release": [file("/etc/os-release", read(path)), Section("text", "ostree", "no")]})
+    none = [Section("text", name, "none") for name in ("/etc/dgx-release", "/etc/nv_tegra_release")]
+    return Recorded({"os_release": [file("/etc/os-release", read(path)), Section("text", "ostree", "no"), *none]})
 
 
 def sysctl(path: Path) -> Recorded:
@@ -181,7 +183,8 @@ def mountinfo(path: Path) -> Recorded:
 
 def chrony(path: Path) -> Recorded:
     """`chronyc tracking`, below the line in which it was typed."""
-    return Recorded({"time_sync": [cmd("chronyc -n tracking", read(path).partition("\n")[2])]})
+    rest = [Section("text", name, "none") for name in ("ntpq -c rv", "timedatectl show")]
+    return Recorded({"time_sync": [cmd("chronyc -n tracking", read(path).partition("\n")[2]), *rest]})
 
 
 def edac(path: Path) -> Recorded:
@@ -260,6 +263,34 @@ def ofed(path: Path) -> Recorded:
     return Recorded({"rdma_stack": [cmd("timeout -k 1 5 ofed_info -s", read(path))]})
 
 
+def daemon_json(path: Path) -> Recorded:
+    """daemon.json as the probe takes it apart: each value with the keys that lead to it."""
+    pairs = [f"{'|'.join(keys)}\t{value}" for keys, value in _flat(json.loads(read(path)))]
+    there = cmd("files that are there", "there\t/usr/bin/nvidia-container-runtime\n")
+    sections = [cmd("/etc/docker/daemon.json", "\n".join([*pairs, "nd_complete\n"])), there]
+    engines = [cmd("docker", "Docker version 28.5.1, build e180ab8\n"), text_section("not found", "podman")]
+    return Recorded(
+        {"container_config": [*sections, cmd("mounts", "/\text4\nnd_complete\n")], "container_engines": engines}
+    )
+
+
+def _flat(value: Any, keys: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict):
+        return [pair for key, one in value.items() for pair in _flat(one, (*keys, key))]
+    return [(keys, value)]
+
+
+def slurm_node(path: Path) -> Recorded:
+    """The last node that scontrol listed, as if it had been asked for alone."""
+    last = read(path).strip().splitlines()[-1]
+    sections = [text_section("found", "slurmd scontrol"), text_section("node", "recorded")]
+    return Recorded({"slurm": [*sections, cmd("slurmd -V", "slurm 24.11.7\n"), cmd("scontrol show node", f"{last}\n")]})
+
+
+def text_section(name: str, text: str) -> Section:
+    return Section("text", name, text, "", 0)
+
+
 Build = Callable[[Path], Recorded]
 # Folder of recordings -> how its files are read, or for single files of a folder: their names.
 KINDS: Mapping[str, Build | Mapping[str, Build]] = {
@@ -283,6 +314,8 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
     "lsmod": lsmod,
     "proc": {"nodeexp-cpuinfo.txt": cpuinfo},
     "disk": {"mountinfo-k8s.txt": mountinfo},
+    "docker": daemon_json,
+    "slurm": {"sckyzo-slurm-24.11.7-scontrol_nodes.txt": slurm_node},
     "sysfs-cpufreq": {"nodeexp/": cpufreq},
     "smartctl": smartctl,
     "lustre": {"telegraf-sys-fs-lustre-health_check.txt": lustre_health},
@@ -290,10 +323,10 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
 # Other tools, other vendors, and other forms of what is read elsewhere (limits.conf, lspci, the table of nvidia-smi).
 NOT_READ = frozenset(
     {
-        "amd-smi", "cpufreq", "cuda-devicequery", "dcgm", "docker", "ethtool", "hl-smi", "host",
+        "amd-smi", "cpufreq", "cuda-devicequery", "dcgm", "ethtool", "hl-smi", "host",
         "ib-fabric", "ibnetdiscover", "intel-gpu", "limits", "lldp", "lscpu", "lspci", "lstopo",
         "nccl", "nvidia-smi-csv", "nvidia-smi-dmon", "nvidia-smi-table", "nvidia-smi-version",
-        "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json", "slurm",
+        "perf", "perftest", "rocm-bench", "rocm-smi", "rocm-smi-json",
         "sysfs-json", "topo-xml", "xpu-smi",
     }
 )  # fmt: skip

@@ -34,7 +34,7 @@ def settings(reading: Reading, section: str, what: str) -> list[tuple[str, str]]
         CannotTell: it could not be read to its end, or is broken.
     """
     if not reading.has("cmd", section):
-        raise NotThere(f"there is no {what}")
+        raise not_sent(reading, what)
     ran = reading.ran(section)
     if ran.rc and "No such file" in ran.stderr:
         raise NotThere(f"there is no {what}")
@@ -53,6 +53,13 @@ def settings(reading: Reading, section: str, what: str) -> list[tuple[str, str]]
         elif not line.startswith(_FILE):
             raise CannotTell(f"{what}: not understood: {line!r:.60}")
     return pairs
+
+
+def not_sent(reading: Reading, what: str) -> NotThere | CannotTell:
+    """Why a section is missing: sources leave out what a node has not; another section tells that they looked."""
+    if reading.has("text", "found") or reading.has("cmd", "mounts"):
+        return NotThere(f"there is no {what}")
+    return CannotTell("the probe's reply does not say that it looked")
 
 
 def looked_for(reading: Reading) -> dict[str, bool]:

@@ -8,7 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodectl.facts.containers.engine_settings import SOURCE, engine_facts
-from nodectl.facts.containers.files import NETWORK_FILE_SYSTEMS, file_system, flag, looked_for, settings, toml_text
+from nodectl.facts.containers.files import (
+    NETWORK_FILE_SYSTEMS,
+    file_system,
+    flag,
+    looked_for,
+    not_sent,
+    settings,
+    toml_text,
+)
 from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, told
 from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact
@@ -116,7 +124,7 @@ def _enroot_paths(reading: Reading) -> list[Row]:
 
 def _enroot_hooks(reading: Reading) -> list[Row]:
     if not reading.has("cmd", "enroot hooks"):
-        raise NotThere("there is no /etc/enroot")
+        raise not_sent(reading, "/etc/enroot")
     rows = []
     for line in reading.command("enroot hooks").splitlines():
         match = _HOOK_LINE.fullmatch(line)
