@@ -59,6 +59,8 @@ def parse_last(text: str) -> list[str]:
 
 def _boots(reading: Reading) -> list[str]:
     if reading.has("text", _NONE):
+        if reading.text(_NONE).strip() != "neither last nor /var/log/wtmp":
+            raise CannotTell("the probe did not say whether a record of starts is kept")
         raise NotThere("no record of starts is kept: neither last nor /var/log/wtmp")
     boots = parse_last(reading.command(_LAST))
     if not boots:

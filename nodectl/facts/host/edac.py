@@ -79,7 +79,7 @@ class _Edac:
     """The files that the source read: {controller: {file: text}} and {(controller, part): {file: text}}."""
 
     def __init__(self, reading: Reading) -> None:
-        if reading.has("text", _NONE):
+        if reading.has("text", _NONE) and reading.text(_NONE).strip() == "none":
             raise reading.not_there("/sys/devices", "no EDAC driver watches the memory here")
         self.controllers: dict[str, dict[str, str]] = {}
         self.parts: dict[tuple[str, str], dict[str, str]] = {}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nodectl.facts.host.os import said_none
 from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, command_trouble, told
 from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec, Field
 from nodectl.model import Fact
@@ -143,7 +144,7 @@ def _installed(reading: Reading) -> list[Row]:
 
 
 def _dkms(reading: Reading) -> list[Row]:
-    if reading.has("text", _DKMS):
+    if said_none(reading, _DKMS):
         raise NotThere("DKMS is not in use: there is no /var/lib/dkms")
     best: dict[tuple[str, str, str], str] = {}
     for line in _ended(reading, _DKMS):
@@ -178,6 +179,8 @@ def _reboot(reading: Reading) -> tuple[bool, list[str]]:
     """Whether a reboot is due, and which packages ask for it."""
     marked = bool(_ended(reading, _MARKS))
     if reading.has("text", _MANAGER):
+        if reading.text(_MANAGER).strip() != "dpkg":
+            raise CannotTell("the probe did not say what manages packages")
         return marked, _asking(reading) if marked else []
     if reading.has("cmd", _UPDATER):
         status = reading.command(_UPDATER)

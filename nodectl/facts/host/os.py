@@ -140,9 +140,22 @@ def l4t_version(text: str) -> str:
     return f"{match[1]}.{match[2]}"
 
 
+def said_none(reading: Reading, name: str) -> bool:
+    """Whether the source said in place of a command that there is nothing to run it on.
+
+    Raises:
+        CannotTell: it said neither that nor anything else of it.
+    """
+    if reading.has("cmd", name):
+        return False
+    if reading.text(name).strip() != "none":
+        raise CannotTell(f"the probe did not say whether there is {name}")
+    return True
+
+
 def _own(reading: Reading, path: str) -> str:
     """The version that NVIDIA's own systems have beside os-release."""
-    if not reading.has("cmd", path):
+    if said_none(reading, path):
         raise NotThere(f"there is no {path}")
     return dgx_version(reading.command(path)) if path == _DGX else l4t_version(reading.command(path))
 
@@ -152,7 +165,7 @@ def _release(values: dict[str, str], reading: Reading) -> str:
     if not own_id:
         raise NotThere("os-release has no ID")
     for path, name in ((_L4T, "l4t"), (_DGX, "dgx-os")):
-        if own_id == "ubuntu" and reading.has("cmd", path):
+        if own_id == "ubuntu" and not said_none(reading, path):
             return f"{name}-{_own(reading, path).partition('.')[0]}"
     version = values.get("VERSION_ID", "")
     if not version or own_id in _WITHOUT_RELEASES:

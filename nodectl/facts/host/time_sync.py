@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from nodectl.facts.host.os import said_none
 from nodectl.facts.reading import CannotTell, NotThere, Reading, command_trouble, told
 from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec
 from nodectl.model import Fact
@@ -76,13 +77,13 @@ def offset_ms(system_time: str) -> float:
 
 def _tracking(reading: Reading) -> dict[str, str] | None:
     """What chronyd says; None where it is not there or does not answer."""
-    if not reading.has("cmd", _CHRONY) or reading.ran(_CHRONY).rc:
+    if said_none(reading, _CHRONY) or reading.ran(_CHRONY).rc:
         return None
     return parse_tracking(reading.command(_CHRONY))
 
 
 def _ntpd(reading: Reading, name: str, form: str) -> str | None:
-    if not reading.has("cmd", _NTP) or reading.ran(_NTP).rc:
+    if said_none(reading, _NTP) or reading.ran(_NTP).rc:
         return None
     match = re.search(rf"\b{name}=({form})", reading.command(_NTP))
     return match[1] if match else None
@@ -95,11 +96,11 @@ def _synchronized(reading: Reading) -> bool:
     leap = _ntpd(reading, "leap", r"\d\d")
     if leap in _LEAP:
         return _LEAP[leap]
-    if reading.has("cmd", _SYSTEMD):
+    if not said_none(reading, _SYSTEMD):
         match = re.search(r"^NTPSynchronized=(yes|no)$", reading.ran(_SYSTEMD).text, re.MULTILINE)
         if match:
             return match[1] == "yes"
-    if reading.has("text", _MARK):
+    if reading.text(_MARK).strip() == "yes":
         return True
     asked = [reading.ran(name) for name in (_CHRONY, _NTP, _SYSTEMD) if reading.has("cmd", name)]
     asked = [section for section in asked if not _NOBODY.search(section.text + section.stderr)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from nodectl.facts.host.os import said_none
 from nodectl.facts.host.services import no_systemd, parse_show
 from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, command_trouble, told
 from nodectl.facts.registry import Context, FactSpec, Field
@@ -79,7 +80,7 @@ def apt_values(text: str) -> dict[str, list[str]]:
 
 
 def _apt(reading: Reading) -> dict[str, list[str]]:
-    if not reading.has("cmd", _APT):
+    if said_none(reading, _APT):
         return {}
     text = reading.command(_APT)
     if not text.rstrip("\n").endswith("nd_end"):
@@ -133,8 +134,11 @@ def _listed(reading: Reading, *keys: str) -> list[str]:
 
 def _excluded(reading: Reading) -> list[str]:
     found = set(_listed(reading, "Package-Blacklist"))
-    if reading.has("cmd", _EXCLUDES):
-        for line in reading.ran(_EXCLUDES).text.splitlines():
+    if not said_none(reading, _EXCLUDES):
+        *lines, last = reading.command(_EXCLUDES).splitlines() or [""]
+        if last != "nd_end":
+            raise CannotTell("the excludes of dnf were cut")
+        for line in lines:
             found |= set(line.partition("=")[2].replace(",", " ").split())
     return sorted(found)
 
@@ -152,6 +156,8 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
 def _lines(reading: Reading) -> tuple[str, list[list[str]]]:
     """Which package manager answered, and its lines, in fields."""
     if reading.has("text", _NONE):
+        if reading.text(_NONE).strip() != "neither dpkg-query nor rpm":
+            raise CannotTell("the probe did not say what manages packages")
         raise NotThere("neither dpkg nor rpm manages packages on this node")
     name, own = (_DPKG, "dpkg") if reading.has("cmd", _DPKG) else (_RPM, "rpm")
     section = reading.ran(name)

@@ -35,7 +35,7 @@ def test_the_last_day() -> None:
 
 
 def test_no_record_is_absent_and_no_answer_an_error() -> None:
-    assert state_of("boots", [said("no record", "x")], "node.boots") == "absent"
+    assert state_of("boots", [said("no record", "neither last nor /var/log/wtmp")], "node.boots") == "absent"
     assert state_of("boots", [cmd(LAST, "\nwtmp begins 2026-11-20T12:00:00+00:00\n")], "node.boots") == "absent"
     assert state_of("boots", [cmd(LAST, "", "last: unrecognized option", 1)], "node.boots") == "error"
 

@@ -125,6 +125,11 @@ def marks(*paths: str) -> Section:
     return cmd("marks of the last update", "".join(f"{path}\n" for path in paths) + "nd_end\n")
 
 
+def test_what_the_source_said_of_itself_must_be_plain() -> None:
+    assert state_of("kernels", [said("dkms tree", "perhaps")], "dkms.modules") == "error"
+    assert state_of("kernels", [marks(), said("package manager", "perhaps")], "os.reboot_required") == "error"
+
+
 def test_debian_marks() -> None:
     dpkg = said("package manager", "dpkg")
     assert value_of("kernels", [marks(), dpkg], "os.reboot_required") is False

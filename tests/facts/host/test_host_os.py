@@ -13,6 +13,7 @@ from nodectl.facts.host.os import parse_os_release
 from nodectl.model import FactState
 
 NOT_OSTREE = said("ostree", "no")
+NO_DGX, NO_L4T = said("/etc/dgx-release", "none"), said("/etc/nv_tegra_release", "none")
 NAMES = ("os.id", "os.version_id", "os.family", "os.image_based")
 GOLDEN = {
     "public/os-release/amazon-2.txt": ("amzn", "2", "amazon", False),
@@ -88,18 +89,20 @@ UBUNTU = "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04\n"
     ],
 )
 def test_releases_as_support_tables_name_them(text: str, release: str) -> None:
-    assert value_of("os_release", [file("/etc/os-release", text), NOT_OSTREE], "os.release") == release
+    sections = [file("/etc/os-release", text), NOT_OSTREE, NO_DGX, NO_L4T]
+    assert value_of("os_release", sections, "os.release") == release
+    assert state_of("os_release", sections[:2], "os.dgx_version") == "error"
 
 
 def test_systems_of_nvidia() -> None:
     sections = [file("/etc/os-release", UBUNTU), NOT_OSTREE]
     dgx, l4t = cmd("/etc/dgx-release", DGX), cmd("/etc/nv_tegra_release", L4T)
-    assert value_of("os_release", [*sections, dgx], "os.release") == "dgx-os-7"
+    assert value_of("os_release", [*sections, dgx, NO_L4T], "os.release") == "dgx-os-7"
     assert value_of("os_release", [*sections, dgx], "os.dgx_version") == "7.3.1"
     assert value_of("os_release", [*sections, l4t], "os.release") == "l4t-36"
     assert value_of("os_release", [*sections, l4t], "os.l4t_version") == "36.4.3"
     for name in ("os.dgx_version", "os.l4t_version"):
-        assert state_of("os_release", sections, name) == "absent"
+        assert state_of("os_release", [*sections, NO_DGX, NO_L4T], name) == "absent"
     for text in ("", "DGX_NAME=x", "# R36"):
         broken = [*sections, cmd("/etc/dgx-release", text), cmd("/etc/nv_tegra_release", text)]
         assert state_of("os_release", broken, "os.dgx_version") == "error"

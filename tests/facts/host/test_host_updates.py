@@ -29,7 +29,9 @@ def unit(name: str, state: str) -> str:
 
 
 def node(*more: Section, units: str = "") -> list[Section]:
-    return [file(COMM, "systemd\n"), *more, cmd(SHOW, units or unit("apt-daily-upgrade.timer", "active"))]
+    told = {section.name for section in more}
+    rest = [said(name, "none") for name in (APT, "excludes") if name not in told]
+    return [file(COMM, "systemd\n"), *more, *rest, cmd(SHOW, units or unit("apt-daily-upgrade.timer", "active"))]
 
 
 def test_unattended_upgrades() -> None:
@@ -110,7 +112,10 @@ def test_two_versions_of_a_driver_package() -> None:
 def test_a_database_that_was_not_read_is_an_error(text: str) -> None:
     for name in ("packages.broken", "packages.drivers"):
         assert state_of("packages_state", [cmd(QUERY, text), JOURNAL], name) == "error"
-    assert state_of("packages_state", [said("no package manager", "none")], "packages.broken") == "absent"
+    assert (
+        state_of("packages_state", [said("no package manager", "neither dpkg-query nor rpm")], "packages.broken")
+        == "absent"
+    )
 
 
 UNITS = "failed units"
