@@ -10,6 +10,7 @@ from across_kit import CLASS, failed, findings, load_text, result, rules_for, sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodectl.engine.across.failures import judged_by
 from nodectl.engine.across.values import measure_of, shown, shown_against
 from nodectl.facts import registry
 from nodectl.model import Outcome, Severity
@@ -303,3 +304,30 @@ def test_a_prefix_stands_for_facts_that_no_rule_names() -> None:
     nodes = [*same(5, {"kernel.release": "a", "cpu.cores": 8}), result("odd", {"kernel.release": "b", "cpu.cores": 7})]
     told = {found.check: found.subject for found in findings(nodes, load_text(rule, other))}
     assert told == {"fleet.kernel": "kernel.release", "fleet.rest": "cpu.cores"}
+
+
+def test_what_a_check_is_about() -> None:
+    about = """
+id: gpu.many
+title: All kinds of leaves
+severity: medium
+facts: [kernel.release, kernel.version, gpu.devices, kernel.args, "service[x]", os.id]
+applies_when: {fact: os.id, eq: ubuntu}
+expect:
+  all:
+    - {fact: kernel.release, as: str, eq: {fact: kernel.version}}
+    - {not: {fact: "service[x]", field: active_state, eq: failed}}
+    - {each: gpu.devices, that: {any: [{field: power_limit_w, ge: 100}, {field: ecc_current, is: true}]}}
+    - {each: kernel.args, that: {field: value, as: str, ne: quiet}}
+why: It matters.
+sources: [{title: "A manual", url: "https://example.com/manual", retrieved: "2026-11-20"}]
+"""
+    check = load_text(KERNEL, checks=about).checks["gpu.many"]
+    assert judged_by(check) == {
+        ("kernel.release", ""),
+        ("kernel.version", ""),
+        ("service[x]", "active_state"),
+        ("gpu.devices", "power_limit_w"),
+        ("gpu.devices", "ecc_current"),
+        ("kernel.args", ""),
+    }

@@ -62,7 +62,7 @@ def judged_by(check: Check) -> frozenset[Read]:
 
 
 def _leaves(raw: Any, row: str) -> Iterator[Read]:
-    """(fact, field) of every leaf that is on the left of its operator; `row` is the table that an `each` is over."""
+    """(fact, field) of every leaf, on both sides of its operator; `row` is the table that an `each` is over."""
     if isinstance(raw, list):
         for item in raw:
             yield from _leaves(item, row)
@@ -71,6 +71,9 @@ def _leaves(raw: Any, row: str) -> Iterator[Read]:
             yield from _leaves(raw.get("that"), raw["each"])
         elif "fact" in raw:
             yield str(raw["fact"]), str(raw.get("field", ""))
+            for part in raw.values():  # what it is compared with may be a fact as well
+                if isinstance(part, dict):
+                    yield from _leaves(part, row)
         elif "field" in raw:
             yield row, "" if raw["field"] == "value" else str(raw["field"])
         else:
