@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 WIDTH = 100
 # name: words of the command, and how many lines of its output to show from the top and from the bottom
 PICTURES = {
-    "check": (["check", "--demo"], 35, 13),
+    "check": (["check", "--demo"], 35, 27),
 }
 
 
