@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recorded_gpus import rocm_smi, xpu_smi
+
 from nodectl.facts.gather import gather
 from nodectl.model import Fact, FactState, Node
 from nodectl.probe.compose import load_sources
@@ -287,48 +289,6 @@ def slurm_node(path: Path) -> Recorded:
     return Recorded({"slurm": [*sections, cmd("slurmd -V", "slurm 24.11.7\n"), cmd("scontrol show node", f"{last}\n")]})
 
 
-def rocm_smi(path: Path) -> Recorded:
-    """rocm-smi's JSON, as of Instinct GPUs on the bus."""
-    cards = {name: card for name, card in json.loads(read(path)).items() if name.startswith("card")}
-    addresses = [card["PCI Bus"].lower() for card in cards.values()]
-    sections = [
-        cmd(f"ls -d {PCI}", f"{PCI}\n"),
-        text_section("AMD GPUs", " ".join(addresses)),
-        grep(
-            {
-                f"{PCI}/{address}/uevent": f"DRIVER=amdgpu\n{PCI}/{address}/uevent:PCI_ID=1002:738C"
-                for address in addresses
-            }
-        ),
-        cmd("rocm-smi --json", read(path)),
-    ]
-    return Recorded({"amd_gpu": sections, "gpu_pci": other_bus(addresses, "amdgpu", "1002:738C")}, len(addresses))
-
-
-def xpu_smi(path: Path) -> Recorded:
-    """What xpu-smi printed of one GPU: its statistics, or its description."""
-    address = "0000:4d:00.0"
-    asked = "stats" if "stats" in path.name else "discovery"
-    sections = [
-        cmd(f"ls -d {PCI}", f"{PCI}\n"),
-        text_section("Intel GPUs", address),
-        grep({f"{PCI}/{address}/uevent": f"DRIVER=i915\n{PCI}/{address}/uevent:PCI_ID=8086:0BD5"}),
-        cmd("xpu-smi discovery --dump", "", 127),
-        cmd(f"xpu-smi {asked} -d {address}", read(path)),
-    ]
-    return Recorded({"intel_gpu": sections, "gpu_pci": other_bus([address], "i915", "8086:0BD5")}, 1)
-
-
-def other_bus(addresses: Sequence[str], driver: str, pci_id: str) -> list[Section]:
-    """The source gpu_pci for GPUs of other vendors."""
-    files = {
-        f"{PCI}/{address}/uevent": f"DRIVER={driver}\n{PCI}/{address}/uevent:PCI_CLASS=38000\n"
-        f"{PCI}/{address}/uevent:PCI_ID={pci_id}"
-        for address in addresses
-    }
-    return [text_section("vendors", "nvidia amd habana intel"), cmd(f"ls -d {PCI}", f"{PCI}\n"), grep(files)]
-
-
 def text_section(name: str, text: str) -> Section:
     return Section("text", name, text, "", 0)
 
@@ -348,10 +308,10 @@ KINDS: Mapping[str, Build | Mapping[str, Build]] = {
     "fabricmanager": kernel_log,
     "ibstat": {"a100-all-active.txt": ibstat, "h100-all-active-0.txt": ibstat, "h100-some-down-1.txt": ibstat},
     "ofed": ofed,
-    "rocm-smi-json": rocm_smi,
+    "rocm-smi-json": lambda path: Recorded(*rocm_smi(path)),
     "xpu-smi": {
-        "intel-05-xpu-smi-discovery-d-0000-4d-00-0.txt": xpu_smi,
-        "intel-30-xpu-smi-stats-d-0.txt": xpu_smi,
+        "intel-05-xpu-smi-discovery-d-0000-4d-00-0.txt": lambda path: Recorded(*xpu_smi(path)),
+        "intel-30-xpu-smi-stats-d-0.txt": lambda path: Recorded(*xpu_smi(path)),
     },
     "os-release": os_release,
     "chrony": chrony,

@@ -17,7 +17,6 @@ from nodectl.engine.rules.gpu_rows import (
     not_judged,
     passed,
     read,
-    soft,
     sum_up,
     unknown,
 )
@@ -42,7 +41,7 @@ def all_listed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
         tool: what lists them, for the words.
     """
     listed = {row.get("pci_bus_id") for row in facts.rows_of(params["vendor"], "gpu.devices")}
-    inside = soft(facts, "virt.container", "none") != "none"
+    inside = facts.get("virt.container", "none") != "none"
     expected = f"listed by {params['tool']}"
     results = []
     for row in facts.rows_of(params["vendor"], "gpu.pci"):
