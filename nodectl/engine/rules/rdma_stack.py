@@ -45,6 +45,7 @@ def _adapters(facts: FactView) -> list[Row]:
 def adapters_registered(facts: FactView, params: Params, tables: Tables) -> list[RowResult]:
     """Every InfiniBand adapter on the bus has a driver and is an RDMA device."""
     known = {row.get("pci_bus_id") for row in facts.rows("rdma.devices")}
+    exclusive = str(soft(facts, "module_param[ib_core.netns_mode]", "Y")).upper() in ("N", "0")
 
     def judge(row: Row) -> RowResult:
         driver = read(row, "driver")
@@ -54,6 +55,8 @@ def adapters_registered(facts: FactView, params: Params, tables: Tables) -> list
         if driver is None:
             return failed(expected, "no driver")
         if row.get("pci_bus_id") not in known:
+            if exclusive:
+                return not_judged("RDMA devices may be in the network namespaces of containers (netns exclusive)")
             return failed(expected, f"{driver} without RDMA: mlx5_ib is not loaded, or left it alone")
         return passed(expected, str(driver))
 
@@ -223,8 +226,8 @@ def gpudirect(facts: FactView, params: Params, tables: Tables) -> list[RowResult
     ids = [str(row["pci_id"]) for row in facts.rows("gpu.pci") if row.get("pci_id")]
     if not any(tables["gpu_models"].get(one) for one in ids):
         return [not_judged("no data-centre GPU: GPUDirect RDMA is not for these")]
-    if not _has_fabric(facts, tables, float(params["least_gbps"])):
-        return [not_judged(f"no active InfiniBand port, and no Ethernet port of {params['least_gbps']:g} Gb/s")]
+    if not _has_fabric(facts, tables, params, len(ids)):
+        return [not_judged("too few active RDMA ports for these GPUs: not a network for them")]
     ways = [name for name in ("nvidia_peermem", "nv_peer_mem", "efa_nv_peermem") if facts.get(f"module[{name}]")]
     flavor, kernel = facts.get("driver.module_flavor"), str(facts.value("kernel.version"))
     if flavor is None and not ways:
@@ -237,17 +240,21 @@ def gpudirect(facts: FactView, params: Params, tables: Tables) -> list[RowResult
     return [failed(expected, f"{flavor} modules, kernel {kernel}, and no peer memory module")]
 
 
-def _has_fabric(facts: FactView, tables: Tables, least: float) -> bool:
-    """Whether some port is that of a fabric, and not the way of a virtual machine to its cloud's network."""
+def _has_fabric(facts: FactView, tables: Tables, params: Params, gpus: int) -> bool:
+    """Whether there are ports enough to be the network of the GPUs, and not one for storage or management.
+
+    An Ethernet port counts half of an InfiniBand or EFA one, from a rate on; that of a virtual machine not at all.
+    """
     kinds = {row["device"]: tables["nic_models"].get(row.get("pci_id")) or {} for row in facts.rows("rdma.devices")}
+    ports = 0.0
     for row in facts.rows("rdma.ports"):
         if read(row, "state") != "active" or not row.get("driver") or row.get("nvswitch_bridge"):
             continue
         if row.get("link_layer") != ETHERNET:
-            return True
-        if not kinds.get(row["device"], {}).get("virtual") and (number(row.get("rate_gbps")) or 0) >= least:
-            return True
-    return False
+            ports += 1
+        elif not kinds.get(row["device"], {}).get("virtual"):
+            ports += 0.5 * ((number(row.get("rate_gbps")) or 0) >= float(params["least_gbps"]))
+    return ports > 0 and ports >= gpus * float(params["ports_per_gpu"])
 
 
 def gdrdrv(facts: FactView, params: Params, tables: Tables) -> list[RowResult]:

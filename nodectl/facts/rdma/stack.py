@@ -173,6 +173,7 @@ def _port_mtu(reading: Reading) -> list[Row]:
 
 def _path(reading: Reading, name: str, what: str) -> str:
     if not reading.has("text", name):
+        reading.text("looked for libraries")  # the source came to its end
         raise NotThere(f"no {what} in the usual folders")
     return reading.text(name).strip()
 

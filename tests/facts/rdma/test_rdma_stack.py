@@ -111,7 +111,8 @@ def test_active_mtu() -> None:
 def test_libraries() -> None:
     found = said("sharp library", "/opt/mellanox/sharp/lib/libsharp_coll.so.6")
     assert value_of("rdma_stack", [found], "rdma.sharp_library") == "/opt/mellanox/sharp/lib/libsharp_coll.so.6"
-    assert state_of("rdma_stack", [found], "rdma.nccl_net_plugin") == "absent"
+    assert state_of("rdma_stack", [found, said("looked for libraries", "yes")], "rdma.nccl_net_plugin") == "absent"
+    assert state_of("rdma_stack", [found], "rdma.nccl_net_plugin") == "error"
 
 
 @settings(max_examples=100, deadline=None)

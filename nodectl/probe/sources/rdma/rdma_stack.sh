@@ -43,4 +43,4 @@ for rs_file in /opt/mellanox/nccl_rdma_sharp_plugin/lib/libnccl-net.so /opt/hpcx
     /usr/local/lib/libnccl-net.so; do
     [ -e "$rs_file" ] && nd_text 'nccl net plugin' "$rs_file" && break
 done
-:
+nd_text 'looked for libraries' yes
