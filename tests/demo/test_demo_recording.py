@@ -18,6 +18,10 @@ NONCE = "0123456789abcdef0123456789abcdef"
 QUERY = "nvidia-smi -q -x"
 # Looked for, and rightly not there on this node.
 ABSENT = {"expect.KEY", "tuned.profile", "driver.smi_error"}
+# Ubuntu as it comes: neither DGX OS nor a Jetson.
+ABSENT |= {"os.dgx_version", "os.l4t_version"}
+# No multi-node NVLink.
+ABSENT |= {"fabric.imex_channels", "fabric.imex_nodes", "fabric.imex_state"}
 # A Slurm node with Docker: no Kubernetes, no CRI-O, no Podman.
 ABSENT |= {
     "container.crio_version",
@@ -101,7 +105,7 @@ def test_the_wire_reads_back_as_the_recording(node: DemoNode) -> None:
     assert transcript.ending == "complete"
     assert tuple(transcript.sources) == recording.sources
     states = {name: reply.state for name, reply in transcript.sources.items() if reply.state != "ok"}
-    hung = ("nvidia_smi_list", "nvidia_smi_nvlink", "nvidia_smi_q", "nvidia_smi_topo")
+    hung = ("nvidia_smi_list", "nvidia_smi_nvlink", "nvidia_smi_p2p", "nvidia_smi_q", "nvidia_smi_topo")
     assert states == (dict.fromkeys(hung, "timeout") if node.name == "gpu-09" else {})
     for name, reply in transcript.sources.items():
         for section in reply.sections:
