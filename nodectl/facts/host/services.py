@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -107,9 +108,9 @@ def _process_1(reading: Reading) -> str:
         return "not known"
 
 
-def _service(reading: Reading, key: str) -> dict[str, Any]:
+def _service(units: Callable[[], dict[str, dict[str, str]]], key: str) -> dict[str, Any]:
     name = unit_name(key)
-    values = _units(reading).get(name)
+    values = units().get(name)
     if values is None:
         raise CannotTell(f"systemctl said nothing of {name}")
     state = values.get("LoadState", "")
@@ -131,9 +132,10 @@ def _service(reading: Reading, key: str) -> dict[str, Any]:
 
 def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
     """The facts of the source `services`."""
-    reading = Reading(reply)
+    # Read once for all units: a node has dozens.
+    units = functools.cache(partial(_units, Reading(reply)))
     for key in context.keys_of("service"):
-        yield told(f"service[{key}]", partial(_service, reading, key), f"systemctl show {key}")
+        yield told(f"service[{key}]", partial(_service, units, key), f"systemctl show {key}")
 
 
 def _profile(reading: Reading) -> str:
