@@ -285,7 +285,11 @@ def _flat(value: Any, keys: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...],
 def slurm_node(path: Path) -> Recorded:
     """The last node that scontrol listed, as if it had been asked for alone."""
     last = read(path).strip().splitlines()[-1]
-    sections = [text_section("found", "slurmd scontrol"), text_section("node", "recorded")]
+    sections = [
+        text_section("found", "slurmd scontrol"),
+        text_section("node", "recorded"),
+        text_section("running", "yes"),
+    ]
     return Recorded({"slurm": [*sections, cmd("slurmd -V", "slurm 24.11.7\n"), cmd("scontrol show node", f"{last}\n")]})
 
 

@@ -13,7 +13,7 @@ def node_state(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
     """Neither the state nor a flag is one of `params["bad"]`."""
     node = facts.get("slurm.node")
     if node is None:
-        return [unknown("there is no scontrol to ask")]
+        return [not_judged(facts.fact("slurm.node").reason)]
     state = str(require_field(node, "state"))
     flags = [str(flag) for flag in read(node, "flags") or []]
     shown = "+".join([state, *flags])
@@ -33,7 +33,10 @@ def gres_matches(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
     expected = f"{count} GPUs"
     if _mig(facts):
         return [not_judged("MIG is on: Slurm counts instances")]
-    gpus = read(facts.value("slurm.node"), "gpus")
+    node = facts.get("slurm.node")
+    if node is None:
+        return [not_judged(facts.fact("slurm.node").reason)]
+    gpus = read(node, "gpus")
     if gpus is None:
         return [unknown("the controller says nothing of Gres", expected)]
     return [(passed if gpus == count else failed)(expected, f"{gpus} in Gres")]

@@ -28,6 +28,7 @@ def _spec(name: str, kind: str, about: str, **more: Any) -> FactSpec:
 
 FACTS = (
     _spec("kubelet.version", "version", "Version of kubelet; absent on a node that has none"),
+    _spec("kubelet.joined", "bool", "kubelet runs or is configured here; no where it is only installed, or not at all"),
     _spec("kubelet.cgroup_driver", "str", "cgroupDriver: systemd or cgroupfs; absent: not set"),
     _spec("kubelet.cpu_manager", "str", "cpuManagerPolicy; absent: not set, which is none"),
     _spec("kubelet.topology_manager", "str", "topologyManagerPolicy; absent: not set, which is none"),
@@ -82,6 +83,11 @@ def _version(reading: Reading) -> str:
     return match[1]
 
 
+def _joined(reading: Reading) -> bool:
+    found = reading.text("found").split()
+    return "running" in found or ("kubelet" in found and reading.has("cmd", "settings"))
+
+
 def _setting(reading: Reading, key: str, option: str) -> str:
     """A setting: the flag wins over the file, as kubelet has it."""
     _found(reading)
@@ -93,8 +99,10 @@ def _setting(reading: Reading, key: str, option: str) -> str:
             looked = True
         except NotThere:
             continue
-    if not looked:
+    if not looked and "running" in reading.text("found").split():
         raise CannotTell("kubelet's configuration was not found")
+    if not looked:
+        raise NotThere("kubelet has no configuration: the node has joined no cluster")
     for name in (option, key):
         if values.get(name):
             return values[name]
@@ -174,6 +182,7 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
     config = "cat /var/lib/kubelet/config.yaml"
     looks: dict[str, tuple[Callable[[], Any], str]] = {
         "kubelet.version": (partial(_version, reading), "kubelet --version"),
+        "kubelet.joined": (partial(_joined, reading), config),
         **{
             f"kubelet.{name}": (partial(_setting, reading, key, option), config)
             for name, (key, option) in _TEXTS.items()

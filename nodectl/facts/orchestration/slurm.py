@@ -30,6 +30,7 @@ def _spec(name: str, kind: str, about: str, **more: Any) -> FactSpec:
 
 FACTS = (
     _spec("slurm.version", "version", "Version of the slurmd that is installed; absent without slurmd"),
+    _spec("slurm.running", "bool", "slurmd runs here; no on a node without Slurm"),
     _spec("slurm.task_plugins", "list", "TaskPlugin of slurm.conf; empty: not set"),
     _spec("slurm.proctrack", "str", "ProctrackType; absent: not set (proctrack/cgroup)"),
     _spec("slurm.gres_types", "list", "GresTypes; empty: not set"),
@@ -70,7 +71,7 @@ FACTS = (
     FactSpec(
         name="slurm.node",
         type="row",
-        about="This node as the controller has it",
+        about="This node as the controller has it; absent without slurmd, and when the controller knows no such node",
         source=SOURCE,
         varies=True,
         fields=(
@@ -121,6 +122,10 @@ def _version(reading: Reading) -> str:
     if not match:
         raise CannotTell(f"slurmd gave no version: {text.strip()!r:.60}")
     return match[1]
+
+
+def _running(reading: Reading) -> bool:
+    return not _no_slurm(reading) and reading.text("running").strip() == "yes"
 
 
 def _lines(reading: Reading, section: str, what: str) -> tuple[dict[str, str], list[dict[str, str]]]:
@@ -254,11 +259,13 @@ def _plugins(reading: Reading) -> list[Row]:
 
 
 def _node(reading: Reading) -> Row:
+    if _no_slurm(reading):
+        raise NotThere("there is no Slurm on this node")
     if "scontrol" not in reading.text("found").split():
-        raise NotThere("there is no scontrol on the node's path")
+        raise CannotTell("there is no scontrol on the node's path")
     section = reading.ran(_STATE)
     if section.rc and _UNKNOWN_NODE.search(section.stderr + section.text):
-        raise CannotTell(f"the controller knows no node {reading.text('node').strip()!r:.60}")
+        raise NotThere(f"the controller knows no node {reading.text('node').strip()!r:.60}")
     if section.rc:
         raise CannotTell(command_trouble(section))
     row = node_row(section.text)
@@ -272,6 +279,7 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
     reading = Reading(reply)
     looks: dict[str, tuple[Callable[[], Any], str]] = {
         "version": (partial(_version, reading), "slurmd -V"),
+        "running": (partial(_running, reading), "pidof slurmd"),
         "task_plugins": (partial(_list, reading, "taskplugin"), ""),
         "proctrack": (partial(_text, reading, "proctracktype"), ""),
         "gres_types": (partial(_list, reading, "grestypes"), ""),

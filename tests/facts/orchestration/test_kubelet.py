@@ -59,7 +59,7 @@ def test_a_whole_node(shell: str, tmp_path: Path) -> None:
     facts = facts_of("kubelet", reply, *NAMES)
     assert {name: fact.reason for name, fact in facts.items() if fact.state is FactState.ERROR} == {}
     values = {name.removeprefix("kubelet."): fact.value for name, fact in facts.items()}
-    assert values["version"] == "1.31.4"
+    assert (values["version"], values["joined"]) == ("1.31.4", True)
     assert (values["cgroup_driver"], values["cpu_manager"]) == ("systemd", "static")
     assert values["topology_manager"] == "single-numa-node"
     assert (values["fail_swap_on"], values["swap_behavior"]) == (False, "LimitedSwap")
@@ -90,7 +90,15 @@ def test_settings_as_json(shell: str, tmp_path: Path) -> None:
 def test_a_node_without_kubelet_says_one_thing(shell: str, tmp_path: Path) -> None:
     reply = ask("kubelet", shell, tmp_path, {"/etc/nothing": ""})
     assert [(one.name, one.text) for one in reply.sections] == [("found", "")]
-    assert {fact.state for fact in facts_of("kubelet", reply, *NAMES).values()} == {FactState.ABSENT}
+    facts = facts_of("kubelet", reply, *NAMES)
+    assert facts.pop("kubelet.joined").value is False
+    assert {fact.state for fact in facts.values()} == {FactState.ABSENT}
+
+
+def test_a_kubelet_that_is_only_installed_belongs_to_no_cluster(tmp_path: Path) -> None:
+    reply = ask("kubelet", "dash", tmp_path, {"/usr/local/bin/kubelet!": "#!/bin/sh\necho Kubernetes v1.31.4\n"})
+    assert value_of("kubelet", reply, "kubelet.joined") is False
+    assert state_of("kubelet", reply, "kubelet.cgroup_driver") == "absent"
 
 
 def test_k3s_is_named() -> None:
@@ -103,7 +111,8 @@ def test_a_flag_wins_over_the_file() -> None:
     flags = cmd("flags", "--cgroup-driver\tsystemd\nnd_complete\n")
     assert value_of("kubelet", [said("found", "kubelet"), settings, flags], "kubelet.cgroup_driver") == "systemd"
     assert value_of("kubelet", [said("found", "kubelet"), settings], "kubelet.cgroup_driver") == "cgroupfs"
-    assert state_of("kubelet", [said("found", "kubelet")], "kubelet.cgroup_driver") == "error"
+    assert state_of("kubelet", [said("found", "kubelet running")], "kubelet.cgroup_driver") == "error"
+    assert state_of("kubelet", [said("found", "kubelet")], "kubelet.cgroup_driver") == "absent"
 
 
 def test_what_needs_root_is_an_error_and_what_is_not_there_is_absent() -> None:

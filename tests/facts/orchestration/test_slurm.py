@@ -109,7 +109,9 @@ def test_a_whole_node(shell: str, tmp_path: Path) -> None:
 def test_a_node_without_slurm_says_one_thing(shell: str, tmp_path: Path) -> None:
     reply = ask("slurm", shell, tmp_path, {"/etc/nothing": ""})
     assert [(one.name, one.text) for one in reply.sections] == [("found", "")]
-    assert {fact.state for fact in facts_of("slurm", reply, *NAMES).values()} == {FactState.ABSENT}
+    facts = facts_of("slurm", reply, *NAMES)
+    assert facts.pop("slurm.running").value is False
+    assert {fact.state for fact in facts.values()} == {FactState.ABSENT}
 
 
 def test_a_controller_that_hangs_costs_eight_seconds_and_only_its_own_fact(tmp_path: Path) -> None:
@@ -130,7 +132,6 @@ def _state(text: str, stderr: str = "", rc: int = 0) -> list[Section]:
     ("text", "stderr", "rc", "says"),
     [
         ("", "slurm_load_node error: Unable to contact slurm controller (connect failure)\n", 1, "Unable to contact"),
-        ("Node gpu-01 not found\n", "", 1, "knows no node 'gpu-01'"),
         ("", "", 124, "did not end in its time"),
         ("hello\n", "", 0, "described no node"),
         ("NodeName=gpu-01\n", "", 0, "described no node"),
@@ -141,6 +142,19 @@ def test_a_state_that_nobody_tells_is_an_error(text: str, stderr: str, rc: int, 
     fact = fact_of("slurm", _state(text, stderr, rc), "slurm.node")
     assert fact.state is FactState.ERROR
     assert says in fact.reason
+
+
+def test_a_node_that_the_controller_does_not_know_is_absent() -> None:
+    fact = fact_of("slurm", _state("Node gpu-01 not found\n", "", 1), "slurm.node")
+    assert (fact.state, fact.reason) == (FactState.ABSENT, "the controller knows no node 'gpu-01'")
+
+
+def test_whether_slurmd_runs() -> None:
+    found = said("found", "slurmd")
+    assert value_of("slurm", [found, said("running", "yes")], "slurm.running") is True
+    assert value_of("slurm", [found, said("running", "no")], "slurm.running") is False
+    assert state_of("slurm", [found], "slurm.running") == "error"
+    assert value_of("slurm", [said("found", "")], "slurm.running") is False
 
 
 def test_recorded_nodes(shared: Path) -> None:

@@ -30,6 +30,7 @@ nd_text found "${sl_found# }"
 [ -n "$sl_found$sl_conf" ] || exit 0
 [ -n "$sl_node" ] || read -r sl_node </proc/sys/kernel/hostname
 nd_text node "${sl_node%%.*}"
+if [ -n "$sl_pid" ]; then nd_text running yes; elif nd_have pidof; then nd_text running no; fi
 sl_dir=${sl_conf%/*}
 
 sl_root() {
