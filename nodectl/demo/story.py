@@ -19,6 +19,7 @@ OLD_DRIVER, DRIVER = "580.95.05", "580.159.04"
 _NVLINK, _NVLINK_ERRORS, _QUERY = "nvidia-smi nvlink -s", "nvidia-smi nvlink -e", "nvidia-smi -q -x"
 _LIST = "nvidia-smi -L"
 _TOPOLOGY = "nvidia-smi topo -m"
+_P2P = "nvidia-smi topo -p2p r"
 
 
 class Door(enum.Enum):
@@ -92,6 +93,7 @@ def half_upgraded(node: Recording) -> None:
         ("nvidia_smi_q", _QUERY),
         ("nvidia_smi_list", _LIST),
         ("nvidia_smi_topo", _TOPOLOGY),
+        ("nvidia_smi_p2p", _P2P),
         ("nvidia_smi_nvlink", _NVLINK),
         ("nvidia_smi_nvlink", _NVLINK_ERRORS),
     ):
@@ -132,13 +134,17 @@ def gpu_off_the_bus(node: Recording) -> None:
     node.substitute("nvidia_smi_topo", rf"^GPU{gone}\t.*\n", "", _TOPOLOGY)
     column = rf"^((?:[^\t\n]*\t){{{gone + 1}}})[^\t\n]*\t(?=.*\t)"
     node.substitute("nvidia_smi_topo", column, r"\1", _TOPOLOGY)
+    node.substitute("nvidia_smi_p2p", rf"^ GPU{gone}\t.*\n", "", _P2P)
+    node.substitute("nvidia_smi_p2p", column, r"\1", _P2P)
     for file, value in (
         ("current_link_speed", "Unknown"),
         ("current_link_width", "63"),
         ("max_link_speed", "Unknown"),
         ("max_link_width", "63"),
     ):
-        node.substitute("gpu_pci", rf"^(/sys/bus/pci/devices/0000:{bus}:00.0/{file}:).*$", rf"\g<1>{value}")
+        for source in ("gpu_pci", "pcie_tree"):
+            node.substitute(source, rf"^(/sys/bus/pci/devices/0000:{bus}:00.0/{file}:).*$", rf"\g<1>{value}")
+    node.substitute("pcie_tree", rf"^(0000:{bus}:00.0 vendor=).*$", r"\g<1>65535", "configuration space")
     xid = _xid(gone)
     node.kernel_says(
         3.1,
@@ -221,6 +227,7 @@ def driver_hangs(node: Recording) -> None:
         ("nvidia_smi_q", _QUERY),
         ("nvidia_smi_list", _LIST),
         ("nvidia_smi_topo", _TOPOLOGY),
+        ("nvidia_smi_p2p", _P2P),
         ("nvidia_smi_nvlink", _NVLINK),
     ):
         node.hang(source, command, 45)

@@ -20,7 +20,13 @@ DRIFT = {"persistence.mode", "gpu.power_limit_default", "cpu.governor"}
 # The checks of medium severity and above that must find each node's fault.
 STORIES = {
     "gpu-03": {"driver.answers", "driver.userspace_matches", "driver.on_disk_matches", "containers.cdi_current"},
-    "gpu-04": {"gpu.count_expected", "gpu.all_attached", "xid.hardware_fault", "xid.recovery_action"},
+    "gpu-04": {
+        "gpu.count_expected",
+        "gpu.all_attached",
+        "pcie.devices_answer",
+        "xid.hardware_fault",
+        "xid.recovery_action",
+    },
     "gpu-05": {"gpu.ecc_uncorrectable", "gpu.row_remap_not_pending", "gpu.recovery_action"},
     "gpu-06": DRIFT,
     "gpu-07": DRIFT,

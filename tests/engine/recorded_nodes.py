@@ -33,6 +33,7 @@ def h200x8(shared: Path) -> Transcript:
         {
             "nvidia_smi_q": [cmd("nvidia-smi -q -x", text)],
             "nvidia_smi_topo": [cmd("nvidia-smi topo -m", (here / "nvidia-smi-topo.txt").read_text())],
+            "nvidia_smi_p2p": [cmd("nvidia-smi topo -p2p r", (here / "nvidia-smi-topo-p2p.txt").read_text())],
             "nvidia_smi_nvlink": [
                 cmd("nvidia-smi nvlink -s", (here / "nvidia-smi-nvlink-s.txt").read_text()),
                 cmd("nvidia-smi nvlink -e", (here / "nvidia-smi-nvlink-e.txt").read_text()),

@@ -14,7 +14,7 @@ from recorded_nodes import h200x8, judged
 from nodectl.engine import catalogue_for_run
 from nodectl.model import Finding, Outcome
 
-AREAS = ("driver", "cuda", "nccl", "workload", "persistence", "gpu", "nvlink", "pcie")
+AREAS = ("driver", "cuda", "nccl", "workload", "persistence", "gpu", "nvlink", "pcie", "power")
 # What hangs on sources that were not recorded. Everything else must come to a verdict.
 NOT_RECORDED = {
     "cuda.toolkit_driver",
@@ -52,6 +52,8 @@ NOT_RECORDED = {
     "nccl.no_crashes",
     "persistence.daemon",
     "pcie.gpu_windows",
+    "power.host_temperatures",
+    "power.chassis",
     "pcie.aer_fatal",
     "pcie.aer_nonfatal",
     "pcie.aer_quiet",
@@ -86,6 +88,12 @@ NOT_JUDGED = {
     "nvlink.subnet_manager": "no GPU here needs",
     "nvlink.imex": "multi-node",
     "nvlink.cluster_identity": "multi-node",
+    "nvlink.imex_state": "multi-node",
+    "nvlink.imex_nodes": "multi-node",
+    "nvlink.imex_channels": "multi-node",
+    "nvlink.nvlsm": "no GPU here needs",
+    "nvlink.fabric_manager_mode": "the host runs it",
+    "power.cooling_class": "applies where",
     "nvlink.links_alike": "documented",
     "nvlink.bit_errors": "does not count",
     "pcie.nic_width": "applies where",

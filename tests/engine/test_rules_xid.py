@@ -145,6 +145,26 @@ def test_nvlink5_errors_go_by_what_the_line_says(fatal: bool | None, kind: str) 
 
 
 @pytest.mark.parametrize(
+    ("number", "errors", "fatal", "kind", "words"),
+    [
+        (149, ["NETIR_LINK_EVT 0x025525c6 0x00000000"], True, "fault", "the device at the other end"),
+        (149, ["NETIR_LINK_EVT/NETIR_LINK_DOWN 0x02800011 0x00000000"], True, "notice", "Look at the host"),
+        (149, ["NETIR_LINK_EVT 0x02600011 0x0", "NETIR_LINK_EVT 0x00200011 0x0"], True, "fault", "signal integrity"),
+        (149, ["NETIR_BER_EVENT 0x00000013 0x00000002"], False, "notice", "cables"),
+        (145, ["RLW_REMAP 0x00000004 0x00000001"], False, "notice", "if an Xid 154 accompanies"),
+        (145, ["RLW_REMAP 0x00000004 0x00000040"], True, "fault", ""),
+    ],
+)
+def test_nvlink5_errors_are_decoded(number: int, errors: list[str], fatal: bool, kind: str, words: str) -> None:
+    gpus = [{**GPUS[0], "architecture": "Blackwell", "name": "NVIDIA B200"}]
+    found = event(number, fatal=fatal, nvlink5_errors=errors)
+    for other in ("fault", "notice"):
+        result = one(judge(node(found, gpus=gpus), other))
+        assert (result.outcome is Outcome.FAIL) is (other == kind)
+        assert words in result.reason or other != kind
+
+
+@pytest.mark.parametrize(
     ("number", "architecture", "name", "applies"),
     [
         (74, "Hopper", "NVIDIA H200", True),

@@ -10,7 +10,7 @@ import re
 # What changes a machine whatever its arguments are, as a word in the place of a command or anywhere else.
 _COMMANDS = frozenset(
     """
-apt apt-get chattr chgrp chmod chown cp dd dnf fallocate ifconfig insmod install ipmitool kexec kill killall link ln
+apt apt-get chattr chgrp chmod chown cp dd dnf fallocate ifconfig insmod install kexec kill killall link ln
 mkdir mkfifo mknod mktemp modprobe mount mst mv nvidia-modprobe nvidia-persistenced patch pip pip3 pkill poweroff reboot
 renice rm rmdir rmmod rsync scp setfacl setpci shred shutdown split sponge ssh swapoff swapon sync tee touch truncate
 umount unlink update-initramfs useradd usermod wget curl yum zypper eval exec trap setsid nohup
@@ -30,6 +30,7 @@ _WITH = {
     "numactl": r"-[^Hs-]|--[^hs]",
     "cpupower": r"(set|frequency-set|idle-set)",
     "timedatectl": r"set",
+    "ipmitool": r"(?!chassis$|status$|sdr$|sel$|list$|elist$|type$|info$)[a-z]\w*",
     "tuned-adm": r"(profile|off|auto)",
     "find": r"-(delete|exec|execdir|ok|fprint\w*|fls)",
     "rpm": r"-[iUeF]\b|--(install|erase|import|rebuilddb)",

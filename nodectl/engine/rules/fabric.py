@@ -178,3 +178,73 @@ def cluster_identity(facts: FactView, params: Mapping[str, Any], tables: Tables)
         return (passed if (cluster, clique) == first else failed)("cluster and clique as on the first GPU", shown)
 
     return judge_rows(gpus, judge)
+
+
+def manager_mode(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Fabric Manager is set up for bare metal where the host itself uses the GPUs."""
+    why_not = _why_not_judged(facts, tables)
+    if why_not:
+        return [not_judged(why_not)]
+    if any(row.get("driver") == "vfio-pci" for row in facts.nvidia_rows("gpu.pci")):
+        return [not_judged("GPUs are given to virtual machines: the mode depends on how")]
+    mode = facts.get("fabric.manager_mode", None)
+    if mode is None:
+        return [not_judged("Fabric Manager has no configuration file: see nvlink.fabric_manager")]
+    return [(passed if mode == 0 else failed)("FABRIC_MODE 0 (bare metal)", f"FABRIC_MODE {mode}")]
+
+
+def nvlsm(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """The package of the NVLink subnet manager is installed on NVLink 5 baseboards."""
+    known = [tables["gpu_models"].get(pci_id) or {} for pci_id in facts.value("gpu.pci_ids")]
+    if not any(row.get("nvlsm") for row in known):
+        return [not_judged("no GPU here needs the NVLink subnet manager")]
+    if facts.get("virt.is_vm", False):
+        return [not_judged("in a VM the host usually runs it")]
+    if facts.get("driver.on_disk_version", None) is None:
+        return [not_judged("the driver is not installed on the host: a driver container brings its own")]
+    package = facts.get("package[nvlsm]", None)
+    return [
+        failed("nvlsm is installed", "not installed") if package is None else passed("nvlsm is installed", str(package))
+    ]
+
+
+def _why_no_imex(facts: FactView, tables: Tables) -> str:
+    """Why the host's own IMEX is not judged here; empty when it is."""
+    known = [tables["gpu_models"].get(pci_id) or {} for pci_id in facts.value("gpu.pci_ids")]
+    if not any(row.get("imex") for row in known):
+        return "no GPU here is of a multi-node NVLink system"
+    kubelet = facts.get("service[kubelet]", None)
+    if kubelet is not None and kubelet.get("active_state") == "active":
+        return "Kubernetes runs this node: its DRA driver starts IMEX"
+    return ""
+
+
+def imex_state(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """The IMEX service calls itself READY."""
+    if why_not := _why_no_imex(facts, tables):
+        return [not_judged(why_not)]
+    state = facts.get("fabric.imex_state", None)
+    if state is None:
+        return [not_judged("IMEX is not installed: see nvlink.imex")]
+    return [(passed if state == "READY" else failed)("READY", str(state))]
+
+
+def imex_nodes(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """The node file of IMEX names at least two nodes, each once."""
+    if why_not := _why_no_imex(facts, tables):
+        return [not_judged(why_not)]
+    nodes = facts.get("fabric.imex_nodes", None)
+    if nodes is None:
+        return [not_judged("IMEX is not installed, or has no node file: see nvlink.imex")]
+    twice = sorted({str(node) for node in nodes if list(nodes).count(node) > 1})[:5]
+    if twice:
+        return [failed("each node once", f"twice: {', '.join(twice)}")]
+    return [(passed if len(nodes) > 1 else failed)("the nodes of the domain, each once", f"{len(nodes)} nodes")]
+
+
+def imex_channels(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """There is an IMEX channel device for applications to use."""
+    if why_not := _why_no_imex(facts, tables):
+        return [not_judged(why_not)]
+    channels = facts.get("fabric.imex_channels", 0)
+    return [(passed if channels else failed)("at least one channel", f"{channels} channels")]

@@ -54,11 +54,8 @@ def all_attached(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
         else:
             held = f"driver {driver}" if driver else "no driver"
             results.append(about(address, failed("listed by nvidia-smi", f"on the PCI bus, {held}, not listed")))
-    for name, what in (("gpu.attached_count", "attached"), ("gpu.proc_count", "in /proc/driver/nvidia/gpus")):
-        try:
-            results += _same_number(facts.get(name), what, len(listed_rows))
-        except CannotTellError as problem:
-            results.append(unknown(str(problem)))
+    lost = sum(1 for result in results if result.outcome is Outcome.FAIL)
+    results += _counts(facts, len(listed_rows), lost)
     if container != "none":
         results = [_seen_from_inside(result) for result in results]
     return sum_up(results)
@@ -72,11 +69,24 @@ def _seen_from_inside(result: RowResult) -> RowResult:
     return about(result.subject, unknown(reason, result.expected))
 
 
-def _same_number(other: Any, what: str, listed: int) -> list[RowResult]:
-    """A failure where another count is not that of the list; nothing where it is, or is not reported."""
-    if other is None or int(other) == listed:
-        return []
-    return [failed(f"as many GPUs {what} as listed", f"{other} {what}, {listed} listed")]
+def _counts(facts: FactView, listed: int, lost: int) -> list[RowResult]:
+    """Whether NVML and /proc count as many GPUs as are listed: one result for both, none where all is told already.
+
+    Args:
+        lost: GPUs of the bus that are not listed. A count that is higher by just these tells nothing new.
+    """
+    wrong, untold = [], []
+    for name, what in (("gpu.attached_count", "attached"), ("gpu.proc_count", "in /proc/driver/nvidia/gpus")):
+        try:
+            number = facts.get(name)
+        except CannotTellError as problem:
+            untold.append(str(problem))
+            continue
+        if number is not None and int(number) != listed and int(number) != listed + lost:
+            wrong.append(f"{number} {what}")
+    if wrong:
+        return [failed("as many GPUs attached and in /proc as listed", f"{', '.join(wrong)}, {listed} listed")]
+    return [unknown("; ".join(untold))] if untold else []
 
 
 def _address(text: Any) -> str:
@@ -146,6 +156,46 @@ def vbios_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
     for rows in boards.values():
         results += _alike(rows, "vbios_version", "one VBIOS")
     return sum_up(results)
+
+
+def same_on_boards(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """One value of `field` for all GPUs of the same PCI id and board part number.
+
+    Params:
+        field, what: the field, and its name for a person.
+        mixed: true: a GPU without a value among others that have one is a difference too.
+    """
+    rows = facts.nvidia_rows("gpu.devices")
+    field = str(params["field"])
+    boards: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        boards[(row.get("pci_id"), row.get("pci_subsystem_id"), row.get("board_part_number"))].append(row)
+    results: list[RowResult] = []
+    for alike in boards.values():
+        has_some = any(row.get(field) is not None for row in alike)
+        if params.get("mixed") and has_some:
+            alike = [row if _told(row, field) else {**row, field: "none"} for row in alike]
+        results += _alike(alike, field, f"one {params['what']}")
+    return sum_up(results)
+
+
+def _told(row: Row, field: str) -> bool:
+    return row.get(field) is not None or field in (row.get("_errors") or {})
+
+
+def bar1_covers_memory(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """On SXM boards BAR1 is at least as large as the memory; GPUs with MIG on show that of a slice."""
+
+    def judge(row: Row) -> RowResult:
+        model = gpu_model(row, tables)
+        if model.get("nvlink") != "baseboard" or model.get("imex"):
+            return not_judged("only SXM boards of x86 systems are judged")
+        bar1, memory = read(row, "bar1_total_mib"), read(row, "memory_total_mib")
+        if bar1 is None or memory is None or row.get("mig_current"):
+            return not_judged("BAR1 or memory of the whole GPU is not reported (MIG)")
+        return (passed if bar1 >= memory else failed)(f"at least {memory} MiB, its memory", f"{bar1} MiB")
+
+    return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
 def _alike(rows: Sequence[Row], field: str, expected: str) -> list[RowResult]:

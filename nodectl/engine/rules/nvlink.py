@@ -12,6 +12,7 @@ from nodectl.engine.rules import CannotTellError, FactView, RowResult
 from nodectl.engine.rules.gpu_rows import (
     Row,
     Tables,
+    about,
     failed,
     gpu_model,
     gpu_name,
@@ -22,6 +23,7 @@ from nodectl.engine.rules.gpu_rows import (
     passed,
     read,
     soft,
+    unknown,
 )
 from nodectl.model import Outcome
 
@@ -266,3 +268,34 @@ def topology(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list
         return passed("NV# to every other GPU", ", ".join(sorted(set(others.values()))))
 
     return judge_rows([gpu for gpu in gpus if int(gpu["index"]) in connected], judge)
+
+
+def p2p(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
+    """Every pair of GPUs that NVLink connects may read each other's memory."""
+    if any(row.get("mig_current") for row in facts.nvidia_rows("gpu.devices")):
+        return [not_judged("MIG is on: there is no peer access between slices")]
+    linked = {
+        (row["gpu_index"], row["peer_index"])
+        for row in facts.rows("gpu.topology")
+        if str(row.get("link") or "").startswith("NV")
+    }
+    if not linked:
+        return [not_judged("no pair of GPUs is connected by NVLink")]
+    expected = "OK"
+    wrong: dict[int, list[str]] = {}
+    untold: list[str] = []
+    for row in facts.rows("gpu.p2p"):
+        pair = (row.get("gpu_index"), row.get("peer_index"))
+        if pair not in linked:
+            continue
+        linked.discard((pair[0], pair[1]))
+        status = row.get("status")
+        if status is None or status == "U":
+            untold.append(f"GPU {pair[0]} from GPU {pair[1]}")
+        elif status != expected:
+            wrong.setdefault(int(pair[0]), []).append(f"{status} from GPU {pair[1]}")
+    results = [about(f"GPU {index}", failed(expected, ", ".join(parts))) for index, parts in sorted(wrong.items())]
+    untold += [f"GPU {one} from GPU {other}" for one, other in sorted(linked)]
+    if untold:
+        results.append(unknown(f"nvidia-smi does not tell: {', '.join(untold[:4])}", expected))
+    return results or [passed(expected, "OK for all pairs on NVLink")]

@@ -21,6 +21,7 @@ from nodectl.engine.rules.gpu_rows import (
 from nodectl.engine.rules.pcie import wired_narrower
 
 _FOR_GUESTS = "vfio-pci"
+_DEAD = "it does not answer on the bus: see pcie.devices_answer"
 _PEERS = ("gpu ", "nic ")
 
 
@@ -119,6 +120,8 @@ def _along_ways(facts: FactView, judge: Any) -> list[RowResult]:
         return [unknown(reason)]
 
     def judged(device: Row) -> RowResult:
+        if device.get("answers") is False:
+            return not_judged(_DEAD)
         way = [bridges[address] for address in device["bridges"]]
         if any(_no_registers(row) for row in (device, *way)):
             return not_judged("a device on the way is no PCI Express device")
@@ -142,6 +145,8 @@ def read_request(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
         return [unknown(reason, f"at least {least} bytes")]
 
     def judge(row: Row) -> RowResult:
+        if row.get("answers") is False:
+            return not_judged(_DEAD)
         size = read(row, "max_read_request_bytes")
         if size is None:
             return not_judged("it is no PCI Express device")

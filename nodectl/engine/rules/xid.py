@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from nodectl.engine.rules import FactView, RowResult
+from nodectl.engine.rules import FactView, RowResult, xid_nvlink5
 from nodectl.engine.rules.log_text import DETAIL_OF, UNREADABLE, incomplete, links_in_words, quietly, when
 from nodectl.model import FactState, Outcome
 
@@ -68,7 +68,7 @@ def events(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]
     for row in rows:
         entry = tables["xid"].get(row["xid"])
         applies = _applies(entry, row, gpus)
-        kind = _class(row, entry, rows, params) if entry and applies is not False else ""
+        kind = _class(row, entry, rows, params, tables) if entry and applies is not False else ""
         if kind not in classes:
             if applies is not True and params.get("unknown_codes") and not row.get("before_reset"):
                 results.append(_unknown_code(row, entry, gpus))
@@ -157,7 +157,7 @@ def _applies(entry: Row | None, row: Row, gpus: _Gpus) -> bool | None:
     return not families.isdisjoint(only.split() if isinstance(only, str) else only)
 
 
-def _class(row: Row, entry: Row, rows: Sequence[Row], params: Mapping[str, Any]) -> str:
+def _class(row: Row, entry: Row, rows: Sequence[Row], params: Mapping[str, Any], tables: Mapping[str, Any]) -> str:
     """The class of an Xid here and now; empty where another row says all that there is to say."""
     others = {other["xid"] for other in rows if other["gpu_pci_bus_id"] == row["gpu_pci_bus_id"]}
     kind = str(entry["class"])
@@ -166,7 +166,7 @@ def _class(row: Row, entry: Row, rows: Sequence[Row], params: Mapping[str, Any])
     if DETAIL_OF.get(row["xid"]) in others:
         return ""
     if kind == "nvlink5":
-        return "notice" if row.get("fatal") is False else "fault"
+        return "fault" if xid_nvlink5.is_fault(row, tables) else "notice"
     if kind == "repeat":
         incidents = row.get("incidents_24h")
         again = row["count"] if incidents is None else incidents
@@ -211,7 +211,7 @@ def _reason(row: Row, entry: Row, rows: Sequence[Row], tables: Mapping[str, Any]
     advised = _advised(row["gpu_pci_bus_id"], rows)
     if advised and row["xid"] != _RECOVERY_XID:
         said.append(f"The driver says: {advised}.")
-    elif bucket := _bucket(entry.get("bucket"), tables):
+    elif bucket := _bucket(xid_nvlink5.bucket(row, tables, entry.get("bucket")), tables):
         said.append(f"NVIDIA: {bucket}.")
     else:
         said.append("NVIDIA names no action for it.")
@@ -222,8 +222,9 @@ def _reason(row: Row, entry: Row, rows: Sequence[Row], tables: Mapping[str, Any]
     after = entry.get("investigate")
     if after:
         said.append(f"Then: {_bucket(after, tables) or after}.")
-    if entry.get("look_at"):
-        said.append(f"Look at {entry['look_at']}.")
+    look_at = xid_nvlink5.where_to_look(row, tables) or entry.get("look_at")
+    if look_at:
+        said.append(f"Look at {look_at}.")
     return " ".join(said)
 
 

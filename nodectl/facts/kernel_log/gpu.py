@@ -26,6 +26,10 @@ _PROCESS = re.compile(r"\bname=([^,\s][^,]{0,60})")
 _PREVIOUS = re.compile(r"caused by previous Xid (\d{1,5})")
 _FATALITY = re.compile(r"\b(Non-?fatal|Fatal)\b", re.IGNORECASE)
 _LINK = re.compile(r"\b[Ll]ink (\d{1,4})\b")
+# Xid 144 to 150: `NETIR_LINK_EVT  Fatal   XC0 i0 Link 09 (0x025525c6 0x00000000 ...`.
+_NVLINK5 = re.compile(
+    r"\s*([A-Z][A-Z0-9_/]{2,60})\s+(?:Non-?fatal|Fatal)\b[^(]{0,60}\((0x[0-9a-fA-F]{1,8}) (0x[0-9a-fA-F]{1,8})"
+)
 _UNIT = re.compile(r"\(GPC (\d{1,3}), TPC (\d{1,3})")
 _DRIVER_LOAD = re.compile(r"NVRM: loading NVIDIA UNIX")
 _DEVICE_RESET = re.compile(r"(?:nvidia|vfio-pci) ([0-9a-f:.]{7,20}): (?:reset done|resetting)")
@@ -98,7 +102,7 @@ class Spans:
 class _Group:
     """Lines of one (GPU, Xid) before or after the last reset."""
 
-    __slots__ = ("action", "fatal", "links", "message", "previous", "processes", "spans", "units")
+    __slots__ = ("action", "fatal", "links", "message", "nvlink5", "previous", "processes", "spans", "units")
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -108,6 +112,7 @@ class _Group:
         self.previous: int | None = None
         self.fatal: bool | None = None
         self.links: set[int] = set()
+        self.nvlink5: dict[str, None] = {}
         self.units: dict[str, Spans] = {}
 
     def add(self, line: LogLine, rest: str) -> None:
@@ -122,6 +127,8 @@ class _Group:
             self.fatal = bool(self.fatal) or match[1].lower() == "fatal"
         if len(self.links) < MAX_LINKS and (match := _LINK.search(rest)):
             self.links.add(int(match[1]))
+        if (match := _NVLINK5.match(rest)) and len(self.nvlink5) < MAX_LINKS:
+            self.nvlink5[" ".join(match.groups())] = None
         if (match := _UNIT.search(rest)) and (len(self.units) < 500 or match[0] in self.units):
             self.units.setdefault(f"GPC {match[1]}, TPC {match[2]}", Spans()).add(line)
 
@@ -194,6 +201,7 @@ def _xid_row(device: str, xid: int, before_reset: bool, group: _Group) -> dict[s
         "repeated_unit": group.repeated_unit(),
         "links": sorted(group.links) or None,
         "fatal": group.fatal,
+        "nvlink5_errors": list(group.nvlink5) or None,
         "previous_xid": group.previous,
         "recovery_action_code": code,
         "recovery_action_text": text,

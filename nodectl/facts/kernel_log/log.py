@@ -45,6 +45,7 @@ FACTS: tuple[FactSpec, ...] = (
             Field("repeated_unit", "str", "", "GPC and TPC that more than one incident hit"),
             Field("links", "list", "", "numbers of the NVLinks that the lines name; none where they name none"),
             Field("fatal", "bool", "", "the line says fatal (true) or non-fatal (false)"),
+            Field("nvlink5_errors", "list", "", "Xid 144 to 150: unit, information, status of each, as logged"),
             Field("previous_xid", "int", "", "Xid that the driver says caused this one"),
             Field("recovery_action_code", "int", "", "Xid 154: the newest recovery action (0 none, 1 GPU reset, ...)"),
             Field("recovery_action_text", "str", "", "Xid 154: the same as text"),

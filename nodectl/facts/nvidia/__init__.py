@@ -7,10 +7,12 @@ MODULES: tuple[str, ...] = (
     "cuda",
     "devices",
     "driver",
+    "fabric",
     "mig",
     "nccl",
     "nvlink",
     "smi",
+    "summary",
     "topo",
     "userspace",
 )

@@ -14,13 +14,16 @@ from nodectl.facts.conform import ERRORS_KEY
 from nodectl.facts.nvidia.smi_failure import failure, no_devices
 from nodectl.facts.reading import Row, errors_for, one_line, origin
 from nodectl.facts.registry import Context, FactSpec, Field
-from nodectl.model import Fact, absent, present
+from nodectl.model import Fact, absent, error, present
 
 if TYPE_CHECKING:
     from nodectl.probe.transcript import SourceReply
 
 SOURCE = "nvidia_smi_topo"
 COMMAND = "nvidia-smi topo -m"
+P2P_SOURCE = "nvidia_smi_p2p"
+P2P_COMMAND = "nvidia-smi topo -p2p r"
+_P2P = "gpu.p2p"
 
 _LINK = "NV# (bonded NVLinks), PIX, PXB, PHB, NODE, SYS, from near to far"
 FACTS: tuple[FactSpec, ...] = (
@@ -59,8 +62,19 @@ FACTS: tuple[FactSpec, ...] = (
             Field("gpu_numa_node", "int", "", "NUMA node of the GPU's own memory (Grace)"),
         ),
     ),
+    FactSpec(
+        name=_P2P,
+        type="rows",
+        source=P2P_SOURCE,
+        about="Whether each GPU may read the memory of each other GPU directly (peer to peer)",
+        fields=(
+            Field("gpu_index", "int", "", "this GPU"),
+            Field("peer_index", "int", "", "reads from this GPU"),
+            Field("status", "str", "", "OK, CNS (chipset), GNS (GPU), TNS (topology), NS, DR (disabled by regkey), U"),
+        ),
+    ),
 )
-_NAMES = tuple(spec.name for spec in FACTS)
+_NAMES = tuple(spec.name for spec in FACTS if spec.name != _P2P)
 
 _ESCAPE = re.compile(r"(?:\x1b|\\x1b|\\033|␛)\[[0-9;]*m")
 _CELLS = re.compile(r"\t+| {2,}")
@@ -96,6 +110,37 @@ def parse_topology(reply: SourceReply, context: Context) -> Iterable[Fact]:
         return errors_for(_NAMES, f"nvidia-smi topo -m: {problem}", **where)
     rows = dict(zip(_NAMES, (peers, nics, affinities), strict=True))
     return [present(name, value, **where) for name, value in rows.items()]
+
+
+def parse_p2p(reply: SourceReply, context: Context) -> Iterable[Fact]:
+    """The fact of one `nvidia-smi topo -p2p r` call."""
+    return [_p2p(reply)]
+
+
+def _p2p(reply: SourceReply) -> Fact:
+    section = reply.find("cmd", P2P_COMMAND)
+    if section is None:
+        return error(_P2P, f"the probe did not run {P2P_COMMAND}", **origin(reply))
+    where = origin(reply, section)
+    if no_devices(section):
+        return present(_P2P, [], **where)
+    text = _ESCAPE.sub("", section.text)
+    if section.rc == 0 and _says_unsupported(text):
+        return absent(_P2P, f"{P2P_COMMAND}: {one_line(text)}", **where)
+    try:
+        if section.rc != 0:
+            raise _MatrixError(failure(section, _stray(text)))
+        peers, _nics, _affinities = _read_matrix(text)
+    except _MatrixError as problem:
+        return error(_P2P, f"{P2P_COMMAND}: {problem}", **where)
+    return present(_P2P, [_renamed(row) for row in peers], **where)
+
+
+def _renamed(row: Row) -> Row:
+    """A row of the matrix with its word as `status`."""
+    errors = row.get(ERRORS_KEY)
+    renamed = {"gpu_index": row["gpu_index"], "peer_index": row["peer_index"], "status": row["link"]}
+    return renamed | {ERRORS_KEY: {"status": errors["link"]}} if errors else renamed
 
 
 def _stray(text: str) -> str:
@@ -206,4 +251,4 @@ def _affinity(index: int, columns: list[str], cells: list[str]) -> Row:
     return row
 
 
-SOURCES = {SOURCE: parse_topology}
+SOURCES = {SOURCE: parse_topology, P2P_SOURCE: parse_p2p}

@@ -69,8 +69,15 @@ def test_what_the_driver_adds_to_some_xids() -> None:
     assert row["previous_xid"] == 149
     (row,) = xids("NVRM: Xid (PCI:0018:01:00): 149, NETIR_LINK_EVT  Fatal   XC0 i0 Link 09 (0x025525c6 0x00000000)")
     assert (row["fatal"], row["links"]) == (True, [9])
+    assert row["nvlink5_errors"] == ["NETIR_LINK_EVT 0x025525c6 0x00000000"]
     (row,) = xids("NVRM: Xid (PCI:0000:00:08.0): 145, RLW_REMAP Nonfatal XC1 i0 Link 10")
-    assert (row["fatal"], row["links"]) == (False, [10])
+    assert (row["fatal"], row["links"], row["nvlink5_errors"]) == (False, [10], None)
+    (row,) = xids(
+        "NVRM: Xid (PCI:0000:04:00): 145, RLW_REMAP Nonfatal XC0 i0 Link 00 (0x00000004 0x00000001 0x00000000)\n"
+        "NVRM: Xid (PCI:0000:04:00): 145, RLW_REMAP Nonfatal XC0 i0 Link 00 (0x00000004 0x00000001 0x00000000)\n"
+        "NVRM: Xid (PCI:0000:04:00): 145, RLW_CTRL Nonfatal XC0 i0 Link -1 (0x00000003 0x80000000 0x00000000)"
+    )
+    assert row["nvlink5_errors"] == ["RLW_REMAP 0x00000004 0x00000001", "RLW_CTRL 0x00000003 0x80000000"]
     (row,) = xids("NVRM: Xid (PCI:0003:00:00): 74, NVLink: fatal error detected on link 14(0x0, 0x0, 0x10000)")
     assert (row["fatal"], row["links"]) == (True, [14])
 

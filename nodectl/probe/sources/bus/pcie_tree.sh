@@ -34,12 +34,15 @@ nd_text devices "$pt_kinds"
 nd_text names "$pt_names"
 
 # PCI addresses from the root to each device: ../../../devices/pci0000:15/0000:15:01.0/0000:16:00.0.
+# shellcheck disable=SC2012 # PCI addresses
 pt_targets() { ls -ld "$@" | sed -n 's|.* -> ||p'; }
 # The IOMMU group of each device: ADDRESS GROUP.
+# shellcheck disable=SC2012
 pt_groups() { ls -ld "$@" | sed -n 's|.*/devices/\([^/]*\)/iommu_group -> .*/\([0-9]*\)$|\1 \2|p'; }
 
 # The PCIe registers of each device, out of its configuration space: all of its 4096 bytes for root, the first 64 for
 # others. The names of the devices come as one word. Offsets: PCI Express Base Specification, chapter 7.
+# shellcheck disable=SC2016 # a program for awk
 pt_config='
   function word(at) { return b[at] + 256 * b[at + 1] }
   function long(at) { return word(at) + 65536 * word(at + 2) }
