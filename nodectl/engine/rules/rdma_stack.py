@@ -26,6 +26,7 @@ MLNX_OFED = "MLNX_OFED"
 _INFINIBAND_CLASS = "0207"
 _HANDED_ON = "vfio-pci"
 _DMABUF_KERNEL = "5.12"
+_MANY_VIRTUAL = 4
 _KERNEL_PACKAGES = (
     "mlnx-ofed-kernel-dkms", "mlnx-ofed-kernel-modules", "kmod-mlnx-ofa_kernel", "mlnx-ofa_kernel-dkms",
 )  # fmt: skip
@@ -243,17 +244,21 @@ def gpudirect(facts: FactView, params: Params, tables: Tables) -> list[RowResult
 def _has_fabric(facts: FactView, tables: Tables, params: Params, gpus: int) -> bool:
     """Whether there are ports enough to be the network of the GPUs, and not one for storage or management.
 
-    An Ethernet port counts half of an InfiniBand or EFA one, from a rate on; that of a virtual machine not at all.
+    An Ethernet port counts half of an InfiniBand or EFA one, from a rate on. Virtual functions are the way of a virtual
+    machine to its cloud's network, unless there are many.
     """
     kinds = {row["device"]: tables["nic_models"].get(row.get("pci_id")) or {} for row in facts.rows("rdma.devices")}
-    ports = 0.0
+    ports, virtual = 0.0, 0
     for row in facts.rows("rdma.ports"):
         if read(row, "state") != "active" or not row.get("driver") or row.get("nvswitch_bridge"):
             continue
         if row.get("link_layer") != ETHERNET:
             ports += 1
-        elif not kinds.get(row["device"], {}).get("virtual"):
-            ports += 0.5 * ((number(row.get("rate_gbps")) or 0) >= float(params["least_gbps"]))
+        elif (number(row.get("rate_gbps")) or 0) >= float(params["least_gbps"]):
+            is_virtual = bool(kinds.get(row["device"], {}).get("virtual"))
+            virtual += is_virtual
+            ports += 0.0 if is_virtual else 0.5
+    ports += 0.5 * virtual if virtual >= _MANY_VIRTUAL else 0.0
     return ports > 0 and ports >= gpus * float(params["ports_per_gpu"])
 
 

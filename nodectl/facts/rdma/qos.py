@@ -13,7 +13,7 @@ _PFC_HEAD = re.compile(r"^PFC configuration:", re.MULTILINE)
 _PFC_ROW = re.compile(r"^[ \t]+enabled:?((?:[ \t]+[01]){8})[ \t]*$", re.MULTILINE)
 _DSCP_ROW = re.compile(r"^[ \t]*prio:([0-7]) dscp:([0-9, ]+)", re.MULTILINE)
 _DCB_PFC = re.compile(r"^prio-pfc((?: [0-7]:(?:on|off)){8})[ \t]*$", re.MULTILINE)
-_DCB_DSCP = re.compile(r"^dscp-prio((?: [0-9]{1,2}:[0-7])+)[ \t]*$", re.MULTILINE)
+_DCB_DSCP = re.compile(r"^dscp-prio((?: [A-Za-z0-9-]{1,12}:[0-7])+)[ \t]*$", re.MULTILINE)
 _PAUSE = re.compile(r"^(RX|TX):[ \t]+(on|off)[ \t]*$", re.MULTILINE)
 
 
@@ -38,7 +38,7 @@ def read_mlnx_qos(text: str) -> dict[str, Any]:
 
 
 def read_dcb(pfc: Section | None, app: Section | None) -> dict[str, Any]:
-    """The same from `dcb pfc show` and `dcb -N app show`.
+    """The same from `dcb pfc show` and `dcb app show`.
 
     The mlx5 driver trusts DSCP as long as there is a DSCP entry among the applications, and the VLAN's priority else.
     """
@@ -51,8 +51,17 @@ def read_dcb(pfc: Section | None, app: Section | None) -> dict[str, Any]:
         found["trust"] = "dscp" if entries else "pcp"
         if entries:
             pairs = (pair.split(":") for pair in entries[1].split())
-            found["dscp_priority"] = {dscp: int(prio) for dscp, prio in pairs}
+            found["dscp_priority"] = {_dscp(name): int(prio) for name, prio in pairs}
     return found
+
+
+def _dscp(name: str) -> str:
+    """The number of a code point that iproute2 shows by its name: CS6, AF31, EF."""
+    if match := re.fullmatch(r"CS([0-7])", name):
+        return str(8 * int(match[1]))
+    if match := re.fullmatch(r"AF([1-4])([1-3])", name):
+        return str(8 * int(match[1]) + 2 * int(match[2]))
+    return {"EF": "46", "VOICE-ADMIT": "44", "LE": "1", "DF": "0"}.get(name, name)
 
 
 def read_pause(section: Section | None) -> tuple[bool | None, bool | None]:

@@ -209,7 +209,7 @@ def _priorities(reply: SourceReply, netdev: str, errors: dict[str, str]) -> Row:
     """Trust, flow control and the map from DSCP, from mlnx_qos, or from dcb where that is not there."""
     tool = reply.find("cmd", f"timeout -k 1 5 mlnx_qos -i {netdev}")
     pfc = reply.find("cmd", f"timeout -k 1 3 dcb pfc show dev {netdev}")
-    app = reply.find("cmd", f"timeout -k 1 3 dcb -N app show dev {netdev}")
+    app = reply.find("cmd", f"timeout -k 1 3 dcb app show dev {netdev}")
     found: Row = {"trust": None, "pfc": None, "dscp_priority": None}
     if tool is not None and tool.rc == 0:
         found |= qos.read_mlnx_qos(tool.text)

@@ -49,11 +49,11 @@ tc: 0 ratelimit: unlimited, tsa: vendor
 \t priority:  1
 """
 DCB_PFC = "pfc-cap 8 macsec-bypass off delay 0 \nprio-pfc 0:off 1:off 2:off 3:on 4:off 5:off 6:off 7:off \n"
-DCB_APP = "default-prio 0 \ndscp-prio 24:3 26:3 48:6 \n"
+DCB_APP = "default-prio 0 \ndscp-prio CS3:3 AF31:3 48:6 \n"
 ETHTOOL = "Pause parameters for ens1np0:\nAutonegotiate:\toff\nRX:\t\ton\nTX:\t\toff\n\n"
 MLNX, PFC, APP = (
     f"timeout -k 1 {limit} {tool} ens1np0"
-    for limit, tool in ((5, "mlnx_qos -i"), (3, "dcb pfc show dev"), (3, "dcb -N app show dev"))
+    for limit, tool in ((5, "mlnx_qos -i"), (3, "dcb pfc show dev"), (3, "dcb app show dev"))
 )
 HEAD = [
     said("interface", "mlx5_0/1 ens1np0"),

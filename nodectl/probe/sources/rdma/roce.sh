@@ -80,7 +80,7 @@ if [ -n "$ro_ports" ]; then
             :
         elif nd_have dcb; then
             nd_cmd timeout -k 1 3 dcb pfc show dev "$ro_if"
-            nd_cmd timeout -k 1 3 dcb -N app show dev "$ro_if"
+            nd_cmd timeout -k 1 3 dcb app show dev "$ro_if"
         fi
         nd_have ethtool && nd_cmd timeout -k 1 3 ethtool -a "$ro_if"
     done
