@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nodectl.engine.rules import CannotTellError, FactView, RowResult, require_field
+from nodectl.engine.rules import CannotTellError, FactView, RowResult, field_error, require_field
 from nodectl.model import FactState, Outcome
 
 
@@ -56,3 +56,46 @@ def expected_hugepages(facts: FactView, params: Mapping[str, Any], tables: Mappi
         if have < int(pages):
             results.append(RowResult(Outcome.FAIL, f"{size} KiB pages", f"at least {pages}", str(have)))
     return results or [RowResult(Outcome.PASS, actual=f"{len(wanted)} pools as declared")]
+
+
+def applied(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]) -> list[RowResult]:
+    """Each configured setting of `params["keys"]` that the kernel has runs with its configured value."""
+    wanted = frozenset(params["keys"])
+    rows = [row for row in facts.rows("sysctl.configured") if row["key"] in wanted and row["known"]]
+    results = []
+    for row in rows:
+        problem = field_error(row, "applied")
+        if problem:
+            results.append(RowResult(Outcome.UNKNOWN, row["key"], row["value"], reason=problem))
+        elif row["applied"] is False:
+            results.append(
+                RowResult(Outcome.FAIL, row["key"], row["value"], str(row["running"]), f"{row['set_by']} sets it")
+            )
+    return results or [RowResult(Outcome.PASS, actual=f"{len(rows)} configured settings run")]
+
+
+def known(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]) -> list[RowResult]:
+    """The kernel has each setting that a file of the site sets, of the parts of the kernel in `params["parts"]`."""
+    parts = tuple(f"{part}." for part in params["parts"])
+    rows = [
+        row
+        for row in facts.rows("sysctl.configured")
+        if row["set_by"].startswith(("/etc/", "/run/")) and row["key"].startswith(parts) and not row["optional"]
+    ]
+    results = [
+        RowResult(Outcome.FAIL, row["key"], "a setting of this kernel", f"set to {row['value']} by {row['set_by']}")
+        for row in rows
+        if not row["known"]
+    ]
+    return results or [RowResult(Outcome.PASS, actual=f"{len(rows)} settings of files of the site are known")]
+
+
+def one_owner(facts: FactView, params: Mapping[str, Any], tables: Mapping[str, Any]) -> list[RowResult]:
+    """No two files of the site, nor one and TuneD, set different values for a setting."""
+    rows = [row for row in facts.rows("sysctl.configured") if not row["set_by"].startswith("/usr/")]
+    results = [
+        RowResult(Outcome.FAIL, row["key"], f"one value, as {row['set_by']} has it: {row['value']}", str(row["others"]))
+        for row in rows
+        if row["contested"]
+    ]
+    return results or [RowResult(Outcome.PASS, actual=f"{len(rows)} settings, each of one value")]

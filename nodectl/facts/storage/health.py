@@ -19,6 +19,7 @@ _NUMBERS = ("critical_warning", "percentage_used", "available_spare_pct", "spare
 # Bits of smartctl's exit status: it was called wrongly, or the disk could not be opened. Other bits speak of the disk.
 _COULD_NOT_LOOK = 0b11
 _KELVIN = 273
+_NO_TOOL = "neither smartctl nor nvme is installed on the node"
 # What smartctl says of a disk that only another tool can ask: behind a RAID controller or a USB bridge. Its health is
 # not reported, which is no failure to look.
 _NOT_REACHED = re.compile(
@@ -166,11 +167,12 @@ def _row(reading: Reading, tool: str, device: str) -> Row:
 def _tool(reading: Reading) -> str:
     tool = reading.text("tool").strip()
     if not tool:
-        raise NotThere("neither smartctl nor nvme is installed on the node")
+        raise NotThere(_NO_TOOL)
     return tool
 
 
 def _health(reading: Reading) -> list[Row]:
+    tool = reading.text("tool").strip()
     devices = [
         section.name.removeprefix("disk ")
         for section in reading.reply.sections
@@ -181,10 +183,8 @@ def _health(reading: Reading) -> list[Row]:
         if not isinstance(trouble, NotThere):
             raise trouble
         return []
-    try:
-        tool = _tool(reading)
-    except NotThere as nothing:
-        raise CannotTell(str(nothing)) from None
+    if not tool:
+        raise CannotTell(_NO_TOOL)
     rows = [row for device in devices if (row := _row(reading, tool, device))]
     if not rows:
         raise CannotTell(f"{tool} reads none of these disks: {', '.join(devices)[:100]}")
