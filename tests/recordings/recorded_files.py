@@ -270,7 +270,7 @@ def daemon_json(path: Path) -> Recorded:
     pairs = [f"{'|'.join(keys)}\t{value}" for keys, value in _flat(json.loads(read(path)))]
     there = cmd("files that are there", "there\t/usr/bin/nvidia-container-runtime\n")
     sections = [cmd("/etc/docker/daemon.json", "\n".join([*pairs, "nd_complete\n"])), there]
-    engines = [cmd("docker", "Docker version 28.5.1, build e180ab8\n"), text_section("not found", "podman")]
+    engines = [cmd("dockerd", "Docker version 28.5.1, build e180ab8\n"), text_section("not found", "podman")]
     return Recorded(
         {"container_config": [*sections, cmd("mounts", "/\text4\nnd_complete\n")], "container_engines": engines}
     )

@@ -19,9 +19,9 @@ _NUMBER = r"v?([0-9]{1,6}(?:\.[0-9]{1,8}){1,3})"
 # Fact -> (binary, what it prints, meaning).
 _TOLD: dict[str, tuple[str, re.Pattern[str], str]] = {
     "container.docker_version": (
-        "docker",
+        "dockerd",
         re.compile(rf"^Docker version {_NUMBER}", re.MULTILINE),
-        "Docker's client; absent also where `docker` is Podman's stand-in",
+        "Docker's daemon, running or not; a client alone does not count",
     ),
     "container.podman_version": ("podman", re.compile(rf"^podman version {_NUMBER}", re.MULTILINE), "Podman"),
     "container.containerd_version": (
@@ -55,8 +55,6 @@ def _version(reading: Reading, binary: str, pattern: re.Pattern[str]) -> str:
     if binary in reading.text("not found").split():
         raise NotThere(f"there is no {binary} on the node's path")
     text = reading.command(binary)
-    if binary == "docker" and text.startswith("podman version"):
-        raise NotThere("docker is a stand-in for podman here")
     match = pattern.search(text)
     if match is None:
         raise CannotTell(f"{binary} gave no version: {text.strip()!r:.60}")

@@ -39,6 +39,7 @@ FACTS = (
     _spec("container_toolkit.ldconfig_found", "bool", "The host's ldconfig that is named is there; absent: not set"),
     _spec("container_toolkit.features", "list", "Features that are switched on beyond the defaults"),
     _spec("podman.legacy_hook", "str", "NVIDIA's old OCI hook file; absent when it is not there"),
+    _spec("rootless.users", "int", "Users with subordinate user and group ids, as rootless containers need them"),
     FactSpec(
         name="enroot.paths",
         type="rows",
@@ -109,6 +110,16 @@ def _hook(reading: Reading) -> str:
     raise NotThere("there is no oci-nvidia-hook.json")
 
 
+def _rootless_users(reading: Reading) -> int:
+    if not reading.has("cmd", "subordinate ids"):
+        raise not_sent(reading, "/etc/subuid or /etc/subgid")
+    *lines, last = reading.command("subordinate ids").splitlines() or [""]
+    if last != "nd_complete":
+        raise CannotTell("/etc/subuid was not read to its end")
+    counts = {path: int(count) for path, _, count in (line.partition(" ") for line in lines) if count.isdigit()}
+    return min(counts.get("/etc/subuid", 0), counts.get("/etc/subgid", 0))
+
+
 def _enroot_paths(reading: Reading) -> list[Row]:
     rows: dict[str, Row] = {}
     for name, path in settings(reading, "enroot", "/etc/enroot/enroot.conf"):
@@ -148,6 +159,7 @@ def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
     for name, look in looks.items():
         yield told(name, look, f"cat {_CONFIG}")
     yield told("podman.legacy_hook", partial(_hook, reading), "ls /usr/share/containers/oci/hooks.d")
+    yield told("rootless.users", partial(_rootless_users, reading), "cat /etc/subuid /etc/subgid")
     yield told("enroot.paths", partial(_enroot_paths, reading), "cat /etc/enroot/enroot.conf")
     yield told("enroot.hooks", partial(_enroot_hooks, reading), "ls -l /etc/enroot/hooks.d")
 

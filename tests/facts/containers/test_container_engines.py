@@ -13,7 +13,7 @@ from nodectl.probe.transcript import Section
 
 NAMES = [spec.name for spec in FACTS]
 CONTAINERD, TOOLKIT, LIBRARY = NAMES[2], "container_toolkit.version", "container_toolkit.library_version"
-BINARIES = ("docker", "podman", "containerd", "crio", "runc", "crun", "nvidia-ctk", "nvidia-container-cli", "enroot")
+BINARIES = ("dockerd", "podman", "containerd", "crio", "runc", "crun", "nvidia-ctk", "nvidia-container-cli", "enroot")
 
 
 def _asked(binary: str, text: str, stderr: str = "", rc: int = 0) -> list[Section]:
@@ -23,8 +23,8 @@ def _asked(binary: str, text: str, stderr: str = "", rc: int = 0) -> list[Sectio
 @pytest.mark.parametrize(
     ("name", "binary", "text", "version"),
     [
-        ("container.docker_version", "docker", "Docker version 28.2.2, build e6534b4\n", "28.2.2"),
-        ("container.docker_version", "docker", "Docker version 20.10.21-ce, build x\n", "20.10.21"),
+        ("container.docker_version", "dockerd", "Docker version 28.2.2, build e6534b4\n", "28.2.2"),
+        ("container.docker_version", "dockerd", "Docker version 20.10.21-ce, build x\n", "20.10.21"),
         ("container.podman_version", "podman", "podman version 4.9.3\n", "4.9.3"),
         (CONTAINERD, "containerd", "containerd github.com/containerd/containerd v1.7.28 b98a3\n", "1.7.28"),
         (CONTAINERD, "containerd", "containerd github.com/containerd/containerd/v2 2.1.4 75cb2\n", "2.1.4"),
@@ -44,28 +44,23 @@ def test_versions(name: str, binary: str, text: str, version: str) -> None:
     assert {fact.state for fact in others.values()} == {FactState.ABSENT}
 
 
-def test_podman_in_the_place_of_docker_is_not_docker() -> None:
-    sections = _asked("docker", "podman version 4.9.3\n", "Emulate Docker CLI using podman.\n")
-    assert state_of("container_engines", sections, "container.docker_version") == "absent"
-
-
 @pytest.mark.parametrize(
     ("text", "stderr", "rc", "says"),
     [
         ("", "", 124, "did not end in its time"),
-        ("", "docker: error while loading shared libraries\n", 127, "not found"),
+        ("", "dockerd: error while loading shared libraries\n", 127, "not found"),
         ("Docker Version: vingt-huit\n", "", 0, "gave no version"),
         ("", "segmentation fault\n", 139, "failed (rc 139)"),
     ],
 )
 def test_a_binary_that_does_not_answer_is_an_error(text: str, stderr: str, rc: int, says: str) -> None:
-    fact = fact_of("container_engines", _asked("docker", text, stderr, rc), "container.docker_version")
+    fact = fact_of("container_engines", _asked("dockerd", text, stderr, rc), "container.docker_version")
     assert fact.state is FactState.ERROR
     assert says in fact.reason
 
 
 def test_without_the_list_of_what_is_missing_nothing_is_absent() -> None:
-    assert state_of("container_engines", [cmd("docker", "")], "container.podman_version") == "error"
+    assert state_of("container_engines", [cmd("dockerd", "")], "container.podman_version") == "error"
 
 
 @given(st.text(max_size=200), st.integers(0, 255))

@@ -154,7 +154,7 @@ def test_a_broken_daemon_json_is_an_error(shell: str, text: str, tmp_path: Path)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_node_that_has_none_of_it_says_little(shell: str, tmp_path: Path) -> None:
     reply = ask(SOURCE, shell, tmp_path, {"/etc/nothing": ""})
-    assert {one.name for one in reply.sections} <= {"files that are there", "cgroup", "mounts"}
+    assert {one.name for one in reply.sections} <= {"files that are there", "cgroup", "mounts", "subordinate ids"}
     assert state_of(SOURCE, reply, "docker.runtimes") == "absent"
     assert state_of(SOURCE, reply, "enroot.hooks") == "absent"
     assert value_of(SOURCE, reply, "container.gpu_runtimes") == []
@@ -231,6 +231,17 @@ def test_a_file_that_was_cut_is_an_error() -> None:
         ("crio", "crio.runtimes"),
     ):
         assert state_of(SOURCE, [cmd(section, "a\tb\n"), THERE, MOUNTS], name) == "error"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_users_with_subordinate_ids_are_counted_and_not_named(shell: str, tmp_path: Path) -> None:
+    both = {
+        "/etc/subuid": f"{SECRET}:100000:65536\nbob:165536:65536\n",
+        "/etc/subgid": "1001:100000:65536\nsmall:1:10\n",
+    }
+    reply = ask(SOURCE, shell, tmp_path, both)
+    assert SECRET not in all_of(reply)
+    assert value_of(SOURCE, reply, "rootless.users") == 1
 
 
 def test_control_groups() -> None:

@@ -1,6 +1,6 @@
 # source: container_engines
 # about: versions of the container engines and of the NVIDIA container toolkit, as their binaries say
-# by_hand: docker --version; containerd --version; nvidia-ctk --version; nvidia-container-cli --version
+# by_hand: dockerd --version; containerd --version; nvidia-ctk --version; nvidia-container-cli --version
 # timeout: 20
 # lane: slow
 # root: no
@@ -20,6 +20,6 @@ ce_ask() {
         fi
     done
 }
-ce_ask --version docker podman containerd crio runc crun nvidia-ctk nvidia-container-cli
+ce_ask --version dockerd podman containerd crio runc crun nvidia-ctk nvidia-container-cli
 ce_ask version enroot
 nd_text 'not found' "${ce_missing# }"
