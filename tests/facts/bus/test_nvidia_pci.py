@@ -188,3 +188,26 @@ def test_a_rate_that_cannot_be_told_is_an_error() -> None:
 def test_no_counters_in_a_virtual_machine() -> None:
     assert facts_of("pcie_aer", [BUS, Section("text", "devices", "")])["pcie.aer"].state is FactState.ABSENT
     assert facts_of("pcie_aer", [])["pcie.aer"].state is FactState.ERROR
+
+
+def test_gpus_of_every_vendor_are_counted_where_they_were_looked_for() -> None:
+    text = device("0000:18:00.0") + device("0000:05:00.0", "1002:74A1", "120000", driver="amdgpu")
+    text += device("0000:19:00.0", "1DA3:1060", "120000", driver="habanalabs")
+    text += device("0000:29:00.0", "8086:0BD5", "38000", driver="i915")
+    told = facts_of(
+        "gpu_pci",
+        [BUS, Section("text", "vendors", "nvidia amd habana intel"), Section("grep", "files", text, "", 0)],
+    )
+    names = ("nvidia.pci_count", "amd.pci_count", "gaudi.pci_count", "intel.pci_count", "gpu.pci_count")
+    assert [told[name].value for name in names] == [1, 1, 1, 1, 4]
+    assert told["gpu.vendors"].value == ["nvidia", "amd", "habana", "intel"]
+    assert told["gpu.pci_ids"].value == ["10de:2335"]
+    assert sorted(row["vendor"] for row in told["gpu.pci"].value) == ["amd", "habana", "intel", "nvidia"]
+
+
+def test_a_transcript_of_before_other_vendors_says_nothing_of_them() -> None:
+    facts = pci(device("0000:18:00.0"))
+    for name in ("amd.pci_count", "gaudi.pci_count", "intel.pci_count", "gpu.pci_count", "gpu.vendors"):
+        assert facts[name].state is FactState.ERROR
+        assert "NVIDIA's GPUs only" in facts[name].reason
+    assert facts["nvidia.pci_count"].value == 1

@@ -10,6 +10,7 @@ from nvidia_replies import TWO_GPUS, facts_of, query
 
 from nodectl.facts.nvidia.xml import cut_bulk, read_xml
 from nodectl.model import FactState
+from nodectl.probe.transcript import Section
 
 FROM_LIST = ("gpu.count", "gpu.models", "gpu.devices", "gpu.processes")
 H200X8 = "recordings/h200x8"
@@ -121,3 +122,28 @@ def test_the_recording_with_and_without_its_bulk_is_the_same(shared: Path) -> No
     assert len(cut_bulk(text)) < len(text) / 2
     assert query(text)["gpu.devices"].value == query(cut_bulk(text))["gpu.devices"].value
     assert query(text)["gpu.count"].value == 8
+
+
+NOT_FOUND = Section("cmd", "nvidia-smi -q -x", "", "sh: 1: nvidia-smi: not found\n", 127)
+DEPENDENT = (*FROM_LIST, "gpu.attached_count", "cuda.driver_version")
+
+
+@pytest.mark.parametrize("section", [NOT_FOUND, Section("cmd", "nvidia-smi -q -x", NO_DRIVER, "", 9)])
+def test_without_an_nvidia_gpu_nothing_is_lost(section: Section) -> None:
+    facts = facts_of("nvidia_smi_q", [section, Section("text", "NVIDIA devices", "")])
+    for name in DEPENDENT:
+        assert (facts[name].state, facts[name].reason) == (FactState.ABSENT, "there is no NVIDIA GPU"), name
+    assert facts["driver.smi_error"].state is FactState.VALUE
+
+
+@pytest.mark.parametrize(
+    "devices", ["0000:1b:00.0", "/dev/dxg", "/proc/driver/nvidia/gpus/0000:1b:00.0", "the PCI bus cannot be looked at"]
+)
+def test_a_gpu_that_is_there_or_cannot_be_excluded_makes_it_an_error(devices: str) -> None:
+    facts = facts_of("nvidia_smi_q", [NOT_FOUND, Section("text", "NVIDIA devices", f"{devices}\n")])
+    assert {facts[name].state for name in DEPENDENT} == {FactState.ERROR}
+
+
+def test_a_hanging_nvidia_smi_is_an_error_without_a_look_at_the_bus() -> None:
+    facts = facts_of("nvidia_smi_q", [Section("cmd", "nvidia-smi -q -x", "", "", 124)])
+    assert {facts[name].state for name in DEPENDENT} == {FactState.ERROR}
