@@ -94,6 +94,7 @@ def read_check(doc: Doc, area: str, around: Surroundings, problems: list[str]) -
     applies_when = None
     if "applies_when" in body:
         applies_when = compile_expression(place.at("applies_when"), body["applies_when"], scope)
+        _say_lost_conditions(place.at("applies_when"), body["applies_when"])
     expect = _read_expect(place.at("expect"), body.get("expect"), scope, around.rule_problem)
     fix = _read_fix(place.at("fix"), body["fix"], scope) if "fix" in body else None
     sources = _read_sources(place.at("sources"), body.get("sources"), scope, confidence == "notes-only")
@@ -125,6 +126,18 @@ def read_check(doc: Doc, area: str, around: Surroundings, problems: list[str]) -
         origin=doc.where(),
         raw=body,
     )
+
+
+def _say_lost_conditions(place: Place, raw: Any) -> None:
+    """In `all` and `any`, a part that is not applicable is left out: a condition that should keep the check away would
+    let it through."""
+    for key in ("all", "any"):
+        parts = raw.get(key) if isinstance(raw, dict) else None
+        for number, part in enumerate(parts if isinstance(parts, list) else []):
+            at = place.at(key, number)
+            if isinstance(part, dict) and part.get("if_absent") == "not_applicable":
+                at.at("if_absent").say("not_applicable would leave this condition out: for false say fail")
+            _say_lost_conditions(at, part)
 
 
 def _read_id(place: Place, body: dict[str, Any], area: str) -> str:

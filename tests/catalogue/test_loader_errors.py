@@ -57,6 +57,9 @@ CASES: list[tuple[str, str, str]] = [
      "gpu.yaml:6: gpu.count: expect.one_of: an empty list says nothing"),
     (EXPECT, "expect: {fact: gpu.count, contains: 1}",
      "gpu.yaml:6: gpu.count: expect.contains: contains does not work on type int: it takes list, str"),
+    (EXPECT, EXPECT + "\napplies_when: {all: [{fact: gpu.count, ge: 1, if_absent: not_applicable}]}",
+     ("gpu.yaml:7: gpu.count: applies_when.all[0].if_absent: not_applicable would leave this condition out: for false "
+     "say fail")),
     (EXPECT, "expect: {fact: gpu.count, present: yes}",
      'gpu.yaml:6: gpu.count: expect.present: true or false is wanted, not "yes" (only true and false are booleans)'),
     (EXPECT, "expect: {fact: gpu.count, as: int, present: true}",
