@@ -105,12 +105,6 @@ def fields_of(spec: FactLike | None) -> dict[str, FieldLike] | None:
     return {field.name: field for field in spec.fields} if spec is not None and spec.fields else None
 
 
-def vendors_of(field: str, fields: dict[str, FieldLike] | None) -> tuple[str, ...]:
-    """The vendors whose rows have a column, where not all have it."""
-    found = fields.get(field.partition(".")[0]) if fields else None
-    return found.vendors if found is not None else ()
-
-
 def compile_leaf(place: Place, raw: dict[str, Any], scope: Scope) -> Expression | None:
     """Compile `{fact|field: NAME, OPERATOR: VALUE, …}`; None when something is wrong (then said)."""
     used = [key for key in raw if key in OPERATORS]
@@ -171,8 +165,9 @@ def compile_subject(place: Place, raw: dict[str, Any], scope: Scope) -> tuple[Op
         if not scope.in_row:
             place.at("field").say("`field` has a meaning only inside `each`: here it wants a `fact` beside it")
             return None, Declared()
-        declared = _field_type(place.at("field"), field, scope.row_fields)
-        return FieldOperand(field, vendors_of(field, scope.row_fields)), declared
+        column = (scope.row_fields or {}).get(field.partition(".")[0])
+        vendors = column.vendors if column is not None else ()
+        return FieldOperand(field, vendors), _field_type(place.at("field"), field, scope.row_fields)
     place.say("`fact` or `field` is missing")
     return None, Declared()
 

@@ -152,7 +152,8 @@ def test_the_drivers_files_alone_tell_the_gpus() -> None:
     assert told["amd.rocm_version"].value == "6.4.1"
     row = told["gpu.devices"].value[0]
     assert row == {
-        "vendor": "amd", "index": 0, "pci_bus_id": ADDRESSES[0], "pci_id": "1002:74a1", "memory_total_mib": 196592, "memory_used_mib": 283,
+        "vendor": "amd", "index": 0, "pci_bus_id": ADDRESSES[0], "pci_id": "1002:74a1",
+        "memory_total_mib": 196592, "memory_used_mib": 283,
         "vbios_version": "113-M3000100-102", "compute_partition": "SPX", "memory_partition": "NPS1",
         "gpu_utilization_pct": 0, "pcie_replays": 0, "pcie_gen_current": 5, "pcie_gen_max": 5,
         "pcie_width_current": 16, "pcie_width_max": 16, "xgmi_hive_id": "1234567890123", "temperature_c": 41,
