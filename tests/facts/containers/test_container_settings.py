@@ -264,3 +264,26 @@ def test_any_text_is_read_without_raising(text: str, rc: int) -> None:
             sections = [cmd(section, body, "", rc)]
             for fact in facts_of(SOURCE, sections, *names, *(spec.name for spec in TOOLKIT)).values():
                 assert "could not be read (" not in fact.reason
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_options_of_dockerd_and_the_mounts_of_a_kubernetes_node(shell: str, shared: Path, tmp_path: Path) -> None:
+    mountinfo = (shared / "recordings/public/disk/mountinfo-k8s.txt").read_text()
+    options = ["dockerd", "--default-shm-size=2G", "--add-runtime", "nvidia=nvidia-container-runtime"]
+    options += ["--live-restore", "--cluster-store-opt", f"kv={SECRET}", f"--log-opt=token={SECRET}", "-s", "overlay2"]
+    files = {
+        "/run/docker.pid": "123",
+        "/proc/123/cmdline": "\0".join(options) + "\0",
+        "/proc/self/mountinfo": mountinfo,
+        "/usr/local/bin/nvidia-container-runtime!": "#!/bin/sh\n",
+    }
+    reply = ask(SOURCE, shell, tmp_path, files)
+    assert SECRET not in all_of(reply)
+    names = ("docker.default_shm_mib", "docker.runtimes", "docker.live_restore", "docker.storage_driver")
+    values = [fact.value for fact in facts_of(SOURCE, reply, *names).values()]
+    assert values == [2048, ["nvidia"], True, "overlay2"]
+    assert value_of(SOURCE, reply, "container.gpu_runtimes")[0]["found"] is True
+    mounts = reply.find("cmd", "mounts")
+    assert mounts is not None
+    assert len(mounts.text.splitlines()) < 60 < len(mountinfo.splitlines())
+    assert value_of(SOURCE, reply, "docker.data_root_fstype") in ("ext4", "xfs", "overlay")
