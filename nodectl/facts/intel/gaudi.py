@@ -54,6 +54,7 @@ _SECOND = re.compile(
 )
 _VERSION = re.compile(r"(?:hl-)?(\d+\.\d+\.\d+)")
 _PORT = re.compile(r"port[ \t]+(\d{1,3})[ \t]*:[ \t]*(\w{1,20})", re.IGNORECASE)
+_KIND = re.compile(r"port[ \t]+(\d{1,3})[ \t]*:([^\n]{1,60})", re.IGNORECASE)
 _FILE = re.compile(r"/sys/class/(\w{1,20})/(?:accel|hl)(\d{1,3})(?:/device)?/(\w{1,30}):(.*)")
 _UEVENT = re.compile(r"/sys/bus/pci/devices/([0-9a-f:.]{10,16})/uevent:(PCI_ID=.*)")
 _BUILD = re.compile(r"(?:Preboot version )?(\S{3,60})")
@@ -203,10 +204,13 @@ def _ports(reply: SourceReply, row: Row) -> None:
     address = row["pci_bus_id"]
     fields = ("ports_internal_up", "ports_internal_down", "ports_external_up", "ports_external_down", "ports_down")
     try:
-        kinds = dict(_PORT.findall(output(reply, f"hl-smi -n ports -i {address}")))
+        kinds = dict(_KIND.findall(output(reply, f"hl-smi -n ports -i {address}")))
         states = _PORT.findall(output(reply, f"hl-smi -n link -i {address}"))
         if not states:
             raise ToolError(f"hl-smi -n link -i {address} names no port")
+        unsaid = next((port for port, _ in states if port not in kinds), None)
+        if unsaid is not None:
+            raise ToolError(f"hl-smi -n ports -i {address} does not say where port {unsaid} leads")
     except ToolError as trouble:
         row.update(dict.fromkeys(fields))
         row.setdefault(ERRORS_KEY, {}).update(dict.fromkeys(fields, str(trouble)))
@@ -214,7 +218,7 @@ def _ports(reply: SourceReply, row: Row) -> None:
     row.update(dict.fromkeys(fields[:4], 0))
     row["ports_down"] = []
     for port, state in states:
-        side = "external" if kinds.get(port, "").casefold() == "external" else "internal"
+        side = "external" if "external" in kinds[port].casefold() else "internal"
         up = state.casefold() == "up"
         row[f"ports_{side}_{'up' if up else 'down'}"] += 1
         if not up:

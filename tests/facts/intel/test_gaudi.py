@@ -129,6 +129,13 @@ def test_ports_that_cannot_be_asked_are_unknown() -> None:
     assert "ports_internal_down" in second["_errors"]
 
 
+def test_ports_of_which_it_is_not_said_where_they_lead_are_unknown() -> None:
+    sections = [one for one in node() if not one.name.startswith("hl-smi -n ports")]
+    silent = [cmd(f"hl-smi -n ports -i {address}", "port 0: internal\nport 1: internal\n") for address in ADDRESSES]
+    for row in facts([*sections, *silent])["gpu.devices"].value:
+        assert "where port 8 leads" in row["_errors"]["ports_internal_down"]
+
+
 def test_a_list_that_was_cut_is_not_a_shorter_list() -> None:
     told = facts(node(cmd("hl-smi", "x"), cmd("hl-smi -Q usual", USUAL[:70])))
     assert told["gpu.count"].state is FactState.ERROR
