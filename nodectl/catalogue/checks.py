@@ -10,7 +10,6 @@ import msgspec
 
 from nodectl.catalogue.combine import PythonRule
 from nodectl.catalogue.compile import compile_expect, compile_expression, compile_rule
-from nodectl.catalogue.leaf import KnownFacts, Scope
 from nodectl.catalogue.model import Check, Fix, Param
 from nodectl.catalogue.operators import Expression
 from nodectl.catalogue.problems import (
@@ -21,6 +20,7 @@ from nodectl.catalogue.problems import (
     require_names,
     require_text,
 )
+from nodectl.catalogue.scope import KnownFacts, Scope
 from nodectl.catalogue.tables import CONFIDENCES, Table, read_document
 from nodectl.catalogue.value_types import TYPES, UnreadableError
 from nodectl.model import Document, Severity

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from nodectl.catalogue.combine import All, Any_, Each, EachSpec, Label, Not, PythonRule
-from nodectl.catalogue.leaf import Scope, compile_leaf, compile_value, fields_of, read_if_absent
+from nodectl.catalogue.leaf import compile_leaf, compile_value, read_if_absent
 from nodectl.catalogue.model import FactLike
 from nodectl.catalogue.operands import FactOperand, Literal, Operand
 from nodectl.catalogue.operators import OPERATORS, Expression
 from nodectl.catalogue.problems import Place, check_keys, require_list, require_mapping
+from nodectl.catalogue.scope import Scope, fields_of
 from nodectl.strict_yaml import describe, quoted
 from nodectl.suggest import did_you_mean
 

@@ -31,9 +31,9 @@ from typing import Any
 import msgspec
 
 from nodectl.catalogue.checks import read_params
-from nodectl.catalogue.leaf import KnownFacts
 from nodectl.catalogue.model import Fix, Param
 from nodectl.catalogue.problems import Place, check_keys, require_list, require_mapping, require_names, require_text
+from nodectl.catalogue.scope import KnownFacts
 from nodectl.catalogue.tables import CONFIDENCES, read_document
 from nodectl.model import Document, Severity
 from nodectl.strict_yaml import Doc, quoted

@@ -22,10 +22,10 @@ import msgspec
 from nodectl.catalogue.checks import RESERVED_AREAS, RuleProblem, Surroundings, read_check
 from nodectl.catalogue.fleet import AREA as FLEET_AREA
 from nodectl.catalogue.fleet import FleetRule, KnownNames, read_fleet_rule
-from nodectl.catalogue.leaf import KnownFacts
 from nodectl.catalogue.model import Catalogue, Check, Profile
 from nodectl.catalogue.problems import CatalogueError, Place, check_keys, require_mapping, require_text
 from nodectl.catalogue.profiles import Draft, Known, read_profile, resolve_profiles
+from nodectl.catalogue.scope import KnownFacts
 from nodectl.catalogue.tables import Table, read_table
 from nodectl.resources import data_dir
 from nodectl.strict_yaml import Doc, StrictYamlError, load_documents, quoted

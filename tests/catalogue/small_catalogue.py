@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodectl.catalogue.compile import compile_expect, compile_expression
-from nodectl.catalogue.leaf import Scope
 from nodectl.catalogue.model import Param
 from nodectl.catalogue.operands import Context
 from nodectl.catalogue.operators import Expression
 from nodectl.catalogue.problems import Place
+from nodectl.catalogue.scope import Scope
 from nodectl.catalogue.tables import Table, read_table
 from nodectl.model import Fact, absent, error, present
 from nodectl.strict_yaml import Doc, parse_documents
