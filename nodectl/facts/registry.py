@@ -68,6 +68,17 @@ class FactNameError(UserError, ValueError):
     """A fact name that is not declared, or a family key that cannot be asked of a node."""
 
 
+class _NoSuchFactError(FactNameError):
+    """What would do instead is looked for only when somebody reads it: names are tried, to see whether they are one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._name = name
+
+    def __str__(self) -> str:
+        return f'no fact "{self._name}"{did_you_mean(self._name, _tables().specs)}'
+
+
 class Field(msgspec.Struct, frozen=True):
     """One column of a `row` or `rows` fact.
 
@@ -304,7 +315,7 @@ def resolve(name: str) -> FactSpec:
     if spec is None:
         if name in tables.families:
             raise FactNameError(f'"{name}" is a family: ask for {tables.families[name].name}')
-        raise FactNameError(f'no fact "{name}"{did_you_mean(name, tables.specs)}')
+        raise _NoSuchFactError(name)
     return spec
 
 
