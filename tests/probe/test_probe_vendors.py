@@ -82,7 +82,7 @@ def test_accelerators_of_four_vendors(tmp_path: Path, shell: str) -> None:
     assert facts["gpu.vendors"].value == ["nvidia", "amd", "habana", "intel"]
     assert facts["amd.count"].value == 1, "amd-smi lists one of the two"
     assert facts["intel.count"].value == 1
-    assert "hl-smi not found" in facts["gaudi.smi_error"].value
-    # One that cannot be asked makes the whole unknown: nvidia-smi and hl-smi are not there, their GPUs are.
+    assert facts["gaudi.smi_error"].reason == "hl-smi is not installed on the node"
+    # One that cannot be asked makes the whole unknown: nvidia-smi is not there, its GPU is.
     assert facts["gpu.count"].state is FactState.ERROR
     assert "nvidia-smi not found" in facts["gpu.count"].reason

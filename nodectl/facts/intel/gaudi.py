@@ -75,6 +75,9 @@ def parse(reply: SourceReply, context: Context) -> Iterable[Fact]:
     files = _files(reply)
     where["command"] = "hl-smi"
     driver = _driver_file(reading, where)
+    section = reply.find("cmd", "hl-smi")
+    if section is not None and section.rc == 127 and "hl-smi" in section.stderr:
+        return _without_tool(addresses, files, driver, where)
     try:
         table = output(reply, "hl-smi")
         rows = [over(row, files.get(row["pci_bus_id"], {})) for row in _rows(reply, table)]
@@ -84,6 +87,17 @@ def parse(reply: SourceReply, context: Context) -> Iterable[Fact]:
     for row in rows:
         _ports(reply, row)
     return [*_of_rows(rows, where), *_of_head(table, driver, where)]
+
+
+def _without_tool(addresses: list[str], files: dict[str, Row], driver: Fact, where: dict[str, Any]) -> Iterable[Fact]:
+    """hl-smi is in containers only: the driver's files tell which devices it has, and their state."""
+    where = where | {"command": "/sys/class/accel"}
+    told = [address for address in addresses if "status" in files.get(address, {})]
+    rows = [{"index": place, "pci_bus_id": address, **files[address]} for place, address in enumerate(told)]
+    for name in ("gaudi.smi_error", "gaudi.smi_version", "gaudi.nic_driver_version"):
+        yield absent(name, "hl-smi is not installed on the node", **where)
+    yield driver
+    yield from _of_rows(rows, where)
 
 
 def _files(reply: SourceReply) -> dict[str, Row]:

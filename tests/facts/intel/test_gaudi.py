@@ -108,7 +108,6 @@ def test_the_table_alone_is_enough() -> None:
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        (cmd("hl-smi", "", "sh: 1: hl-smi: not found", 127), "hl-smi not found"),
         (cmd("hl-smi", "", "", 124), "did not end in its time"),
         (cmd("hl-smi", "No devices found\n"), "no accelerator that can be read"),
         (cmd("hl-smi", "\n"), "printed nothing"),
@@ -119,6 +118,15 @@ def test_no_answer_is_an_error_and_is_said(section: Section, says: str) -> None:
     assert says in told["gaudi.smi_error"].value
     assert told["gpu.count"].state is told["gpu.devices"].state is FactState.ERROR
     assert told["gaudi.driver_version"].state is FactState.ABSENT
+
+
+def test_without_hl_smi_the_drivers_files_tell_the_devices() -> None:
+    told = facts(node(cmd("hl-smi", "", "timeout: failed to run command 'hl-smi': No such file or directory", 127)))
+    assert told["gaudi.smi_error"].state is told["gaudi.smi_version"].state is FactState.ABSENT
+    (row,) = told["gpu.devices"].value
+    assert (row["pci_bus_id"], row["pci_id"], row["status"]) == ("0000:9a:00.0", "1da3:1020", "Operational")
+    assert "ports_internal_down" not in row
+    assert told["gpu.count"].value == 1
 
 
 def test_ports_that_cannot_be_asked_are_unknown() -> None:
