@@ -1,7 +1,6 @@
 """Recordings of other people's machines: their faults are found, and nothing is made up.
 
-`pcie_width` on the two desktop cards and the A10G is true: those links run at 8 of their 16 lanes (AWS wires the A10G
-so). All persistence findings are true as well.
+All persistence findings are true.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ FAULTS: dict[str, dict[str, frozenset[int]]] = {
     "nvidia-smi-q/titan-v-x1-560.35.03.txt": {"persistence.mode": frozenset({0})},
     "nvidia-smi-xml/c3sr-example1.xml": {},
     "nvidia-smi-xml/ceems-a100-pcie-x8-mig-535.129.03.xml": {},
-    "nvidia-smi-xml/netdata-rtx-3060.xml": {"gpu.pcie_width": frozenset({0}), "persistence.mode": frozenset({0})},
+    "nvidia-smi-xml/netdata-rtx-3060.xml": {"persistence.mode": frozenset({0})},
     "nvidia-smi-xml/netdata-rtx-pro-6000-driver-580.xml": {},
     "nvidia-smi-xml/telegraf-a100-sxm4-v12.xml": {"persistence.mode": frozenset({1})},
-    "nvidia-smi-xml/telegraf-a10g.xml": {"gpu.pcie_width": frozenset({0}), "persistence.mode": frozenset({0})},
+    "nvidia-smi-xml/telegraf-a10g.xml": {"persistence.mode": frozenset({0})},
     "nvidia-smi-xml/telegraf-rtx-3080-v12.xml": {"gpu.power_limit_default": frozenset({0})},
     "nvidia-smi-xml/telegraf-rtx-4000-sff-ada-v13.xml": {},
 }

@@ -71,10 +71,8 @@ TRUE_ALL_THE_SAME: Mapping[str, set[str]] = {
     "nvidia-smi-q/titan-v-x1-560.35.03.txt": {"persistence.mode"},
     "nvidia-smi-xml/telegraf-gtx-1660-ti.xml": {"persistence.mode"},
     "nvidia-smi-xml/telegraf-quadro-p400.xml": {"persistence.mode"},
-    # In slots with 8 lanes; every A10G of AWS is wired so.
-    "nvidia-smi-xml/netdata-rtx-2080-win.xml": {"gpu.pcie_width"},
-    "nvidia-smi-xml/netdata-rtx-3060.xml": {"gpu.pcie_width", "persistence.mode"},
-    "nvidia-smi-xml/telegraf-a10g.xml": {"gpu.pcie_width", "persistence.mode"},
+    "nvidia-smi-xml/netdata-rtx-3060.xml": {"persistence.mode"},
+    "nvidia-smi-xml/telegraf-a10g.xml": {"persistence.mode"},
     # Power limit raised from 320 W to 336 W.
     "nvidia-smi-xml/telegraf-rtx-3080-v12.xml": {"gpu.power_limit_default"},
     # Of four attached GPUs one was kept in the file.

@@ -9,6 +9,7 @@ from nodectl.engine.rules import FactView, RowResult
 from nodectl.engine.rules.gpu_rows import Row, Tables, failed, gpu_model, is_idle, judge_rows, not_judged, passed, read
 
 _NEWEST_COMMON_GEN = 5
+_DESKTOP_LANES = 8
 # Replays a minute and lane from which DCGM 4.6 warns (modules/health/DcgmHealthWatch.cpp), by PCIe generation.
 _REPLAYS_PER_MIN_AND_LANE = {1: 0.15, 2: 0.3, 3: 0.48, 4: 0.96, 5: 1.92, 6: 3.84}
 
@@ -20,18 +21,26 @@ def pcie_width(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
         now, highest = read(row, "pcie_width_current"), read(row, "pcie_width_max")
         if now is None or highest is None:
             return not_judged("the PCIe width is not reported")
-        if now < highest and wired_narrower(row, tables):
-            return not_judged(
-                f"x{now} of x{highest}: boards of this model are wired with fewer lanes than the chip tells"
-            )
+        design = narrow_by_design(row, tables, now) if now < highest else ""
+        if design:
+            return not_judged(f"x{now} of x{highest}: {design}")
         return (passed if now >= highest else failed)(f"x{highest}", f"x{now}")
 
     return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
-def wired_narrower(row: Row, tables: Tables) -> bool:
-    known = tables["gpu_models"].get(str(row.get("pci_id"))) or {}
-    return bool(known.get("pcie_wired_narrower"))
+def narrow_by_design(row: Row, tables: Tables, lanes: int) -> str:
+    """Why fewer lanes than the chip tells prove no fault; empty where they do."""
+    known = [one for one in tables["gpu_models"].rows if one["pci_id"] == row.get("pci_id") or _named(one, row)]
+    if any(one.get("pcie_wired_narrower") for one in known):
+        return "boards of this model are wired with fewer lanes than the chip tells"
+    if not known and row.get("ecc_current") is None and lanes >= _DESKTOP_LANES:
+        return "desktops and laptops often wire 8 lanes"
+    return ""
+
+
+def _named(one: Row, row: Row) -> bool:
+    return one.get("name") is not None and one["name"] == row.get("name")
 
 
 def pcie_generation(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:

@@ -18,7 +18,7 @@ from nodectl.engine.rules.gpu_rows import (
     sum_up,
     unknown,
 )
-from nodectl.engine.rules.pcie import wired_narrower
+from nodectl.engine.rules.pcie import narrow_by_design
 
 _FOR_GUESTS = "vfio-pci"
 _DEAD = "it does not answer on the bus: see pcie.devices_answer"
@@ -202,8 +202,10 @@ def link(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[Row
         now, able = read(row, now_field), read(row, able_field)
         if now is None or able is None:
             return not_judged("the link or its other end is not seen")
-        if now < able and params["what"] == "width" and wired_narrower(row, tables):
-            return not_judged("boards of this model are wired with fewer lanes than the chip tells")
+        if now < able and params["what"] == "width" and row["kind"] == "gpu":
+            design = narrow_by_design(row, tables, now)
+            if design:
+                return not_judged(f"x{now} of x{able}: {design}")
         return (passed if now >= able else failed)(_shown(able, unit), _shown(now, unit))
 
     rows = [row for row in facts.rows("pcie.devices") if row.get("kind") in params["kinds"]]
