@@ -23,6 +23,7 @@ _DRIVER_FILE = re.compile(
 )
 _GPU_NODE = re.compile(r"/\S{0,200}?dev/nvidia([0-9]{1,4})")
 _MAX_MISSING = 20
+_FIELDS = ("kind", "cdi_version", "devices", "gpu_nodes", "driver_versions", "missing")
 
 FACTS = (
     FactSpec(
@@ -53,8 +54,7 @@ def _spec_row(section: Section) -> Row:
     path = section.name.removeprefix(_SPEC)
     if section.kind == "file" or section.rc:
         trouble = command_trouble(section)
-        fields = ("kind", "cdi_version", "devices", "gpu_nodes", "driver_versions", "missing")
-        return {"path": path, "_errors": dict.fromkeys(fields, trouble)}
+        return {"path": path, "_errors": dict.fromkeys(_FIELDS, trouble)}
     *lines, last = section.text.rstrip("\n").split("\n")
     if last.strip() != COMPLETE:
         raise CannotTell(f"{path} was not read to its end")
@@ -64,6 +64,9 @@ def _spec_row(section: Section) -> Row:
         if len(parts) != 3:
             raise CannotTell(f"{path}: not understood: {line!r:.60}")
         values.setdefault(parts[0], []).append((parts[1], parts[2]))
+    if not values.get("kind"):
+        trouble = f"needs root: {path}" if section.stderr else f"{path} names no kind"
+        return {"path": path, "_errors": dict.fromkeys(_FIELDS, trouble)}
     host, inside = values.get("hostPath", []), values.get("path", [])
     # A device has a path of its own on the host only where the driver lives in a container; then that is what counts.
     on_host = any(_GPU_NODE.fullmatch(name) for _, name in host)

@@ -92,10 +92,16 @@ def _no_slurm(reading: Reading) -> bool:
     return not reading.text("found").strip() and not reading.has("text", "slurm.conf")
 
 
+def _conf(reading: Reading) -> str:
+    if not reading.has("text", "slurm.conf"):
+        raise CannotTell("slurm.conf was not found in any of the usual folders")
+    return "slurm.conf"
+
+
 def _pairs(reading: Reading) -> list[tuple[str, str]]:
     if _no_slurm(reading):
         raise NotThere("there is no Slurm on this node")
-    return settings(reading, "settings", "slurm.conf")
+    return settings(reading, "settings", _conf(reading))
 
 
 def _text(reading: Reading, key: str) -> str:
@@ -173,6 +179,7 @@ def _configured_memory(reading: Reading) -> int:
 def _gres_conf(reading: Reading) -> tuple[dict[str, str], list[dict[str, str]]]:
     if _no_slurm(reading):
         raise NotThere("there is no Slurm on this node")
+    _conf(reading)
     values, lines = _lines(reading, "gres.conf", "gres.conf")
     gpus = [line for line in lines if line.get("name", "").lower() == "gpu"]
     for line in lines:
@@ -224,8 +231,11 @@ def _looked(reading: Reading, section: str) -> list[tuple[str, str, str]]:
     """(state, key, path) of files that the probe looked for."""
     if _no_slurm(reading):
         raise NotThere("there is no Slurm on this node")
+    _conf(reading)
+    if not reading.has("cmd", section) and not reading.has("cmd", "programs"):
+        raise CannotTell("needs root: slurm.conf cannot be read")
     if not reading.has("cmd", section):
-        raise NotThere("slurm.conf names none, or there is none to read")
+        return []
     *lines, last = reading.command(section).splitlines() or [""]
     if last.strip() != "nd_complete":
         raise CannotTell("the files were not looked at to the end")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from node_files import SECRET, SHELLS, all_of, ask
-from replies import cmd, fact_of, facts_of, no_file, said, state_of, value_of
+from replies import cmd, fact_of, facts_of, said, state_of, value_of
 
 from nodectl.model import FactState
 from nodectl.probe.transcript import Section
@@ -101,9 +101,11 @@ def _spec(text: str, rc: int = 0) -> list[Section]:
 
 
 def test_a_spec_that_cannot_be_read_is_a_row_that_says_so() -> None:
-    sections = [no_file("/etc/cdi/nvidia.yaml", "Permission denied"), said("specs", "0")]
-    row = value_of("cdi", sections, "cdi.specs")[0]
+    denied = Section("cmd", "spec /etc/cdi/nvidia.yaml", "nd_complete\t\t\n", "needs root: cat\n", 0)
+    row = value_of("cdi", [denied, said("specs", "1")], "cdi.specs")[0]
     assert "needs root" in row["_errors"]["missing"]
+    row = value_of("cdi", _spec("name\t\t0\nnd_complete\t\t\n"), "cdi.specs")[0]
+    assert "names no kind" in row["_errors"]["missing"]
 
 
 def test_hidden_files_are_neither_there_nor_gone() -> None:
@@ -139,7 +141,11 @@ def test_any_text_is_read_without_raising(text: str, rc: int) -> None:
 
 
 def test_many_missing_files_are_cut() -> None:
-    text = "".join(f"hostPath\tgone\t/x/{number}\n" for number in range(1000)) + "nd_complete\t\t\n"
+    text = (
+        "kind\t\tnvidia.com/gpu\n"
+        + "".join(f"hostPath\tgone\t/x/{number}\n" for number in range(1000))
+        + "nd_complete\t\t\n"
+    )
     fact = fact_of("cdi", _spec(text), "cdi.specs")
     assert fact.state is FactState.VALUE
     assert len(fact.value[0]["missing"]) == 20

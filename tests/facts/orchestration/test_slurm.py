@@ -215,7 +215,7 @@ def test_device_files(spec: str, count: int) -> None:
 def test_gres_lines_of_other_nodes_do_not_count() -> None:
     conf = "line\tNodeName=other Name=gpu File=/dev/nvidia[0-3]\n"
     conf += "line\tNodeName=gpu-[01-02] Name=gpu Count=2\nnd_complete\n"
-    sections = [said("found", "slurmd"), said("node", "gpu-01"), cmd("gres.conf", conf)]
+    sections = [said("found", "slurmd"), said("node", "gpu-01"), said("slurm.conf", "/x"), cmd("gres.conf", conf)]
     assert value_of("slurm", sections, "slurm.gres_conf_gpus") == 2
     assert value_of("slurm", sections, "slurm.gres_conf_without_file") == 1
 
@@ -245,3 +245,18 @@ def test_no_text_takes_long(text: str, host: str) -> None:
     values_of(text)
     node_row(text)
     assert time.monotonic() - began < 1
+
+
+def test_a_slurm_conf_that_was_not_found_is_an_error() -> None:
+    sections = [said("found", "slurmd scontrol"), said("node", "x")]
+    for name in ("slurm.health_check_program", "slurm.constrain_devices", "slurm.gres_autodetect", "slurm.programs"):
+        assert state_of("slurm", sections, name) == "error"
+
+
+def test_a_node_without_plugstack_conf_has_no_plugins() -> None:
+    sections = [said("found", "slurmd"), said("slurm.conf", "/x"), cmd("programs", "nd_complete\n")]
+    assert value_of("slurm", sections, "slurm.spank_plugins") == []
+    assert value_of("slurm", sections, "slurm.programs") == []
+    assert state_of("slurm", sections[:2], "slurm.spank_plugins") == "error"
+    denied = Section("cmd", "plugins", "", "needs root: /etc/slurm/plugstack.conf\n", 77)
+    assert state_of("slurm", [*sections, denied], "slurm.spank_plugins") == "error"

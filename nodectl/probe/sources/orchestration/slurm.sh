@@ -127,6 +127,8 @@ if [ -n "$sl_conf" ] && [ -r "$sl_conf" ]; then
     if [ -r "$sl_stack" ]; then
         # shellcheck disable=SC2046
         nd_cmd_as plugins sl_plugins "$sl_stack" $(sl_includes "$sl_stack")
+    elif [ -e "$sl_stack" ]; then
+        nd_cmd_as plugins nd_no_root "$sl_stack"
     fi
 fi
 nd_have slurmd && nd_cmd_as 'slurmd -V' timeout -k 1 4 slurmd -V
