@@ -143,7 +143,7 @@ def gpu_off_the_bus(node: Recording) -> None:
         ("max_link_width", "63"),
     ):
         for source in ("gpu_pci", "pcie_tree"):
-            node.substitute(source, rf"^(/sys/bus/pci/devices/0000:{bus}:00.0/{file}:).*$", rf"\g<1>{value}")
+            node.substitute(source, rf"^((?:/sys/bus/pci/devices/)?0000:{bus}:00.0/{file}:).*$", rf"\g<1>{value}")
     node.substitute("pcie_tree", rf"^(0000:{bus}:00.0 vendor=).*$", r"\g<1>65535", "configuration space")
     xid = _xid(gone)
     node.kernel_says(

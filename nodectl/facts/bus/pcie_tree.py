@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nodectl.facts.bus.pci import class_of, id_pair, link_speed, link_width, numa_node
 from nodectl.facts.bus.pcie_config import BRIDGE_SETTINGS, DEVICE_SETTINGS, Config, read_config, settings
 from nodectl.facts.conform import ERRORS_KEY
-from nodectl.facts.reading import Row, errors_for, one_line, origin
+from nodectl.facts.reading import Row, command_trouble, errors_for, one_line, origin
 from nodectl.facts.registry import Context, FactSpec, Field
 from nodectl.model import Fact, present
 
@@ -27,7 +27,6 @@ _LINK_FIELDS = (
     Field("pci_bus_id", "str", "", "PCI address, e.g. 0000:18:00.0"),
     Field("pci_id", "str", "", "vendor:device, e.g. 10de:2335"),
     Field("driver", "str", "", "kernel driver that has taken it"),
-    Field("numa_node", "int", "", "NUMA node; none where the firmware does not tell"),
     Field("iommu_group", "int", "", "IOMMU group; none where the IOMMU is off"),
     Field("link_speed_gts", "float", "GT/s", "PCIe speed now"),
     Field("link_speed_max_gts", "float", "GT/s", "highest PCIe speed that it has itself"),
@@ -39,6 +38,7 @@ _LINK_FIELDS = (
 )
 _DEVICE_FIELDS = (
     Field("kind", "str", "", "gpu, nic, nvme or nvswitch"),
+    Field("numa_node", "int", "", "NUMA node; none where the firmware does not tell"),
     Field("names", "list", "", "RDMA devices or NVMe controllers of it: mlx5_0, nvme0"),
     Field("bridges", "list", "", "PCI addresses of the bridges above it, from the root on; empty in most VMs"),
     Field("switch", "str", "", "upstream port of the PCIe switch right above it; none on a root port"),
@@ -82,7 +82,7 @@ _IS_ADDRESS = re.compile(_ADDRESS)
 _KIND = re.compile(rf"({_ADDRESS})=(gpu|nic|nvme|nvswitch)")
 _NAME = re.compile(rf"({_ADDRESS})=([A-Za-z0-9_.-]{{1,40}})")
 _GROUP = re.compile(rf"({_ADDRESS}) ([0-9]{{1,6}})")
-_LINE = re.compile(rf"/sys/bus/pci/devices/({_ADDRESS})/([a-z_]{{1,40}}):(.*)")
+_LINE = re.compile(rf"(?:/sys/bus/pci/devices/)?({_ADDRESS})/([a-z_]{{1,40}}):(.*)")
 _TYPE = re.compile(r"/sys/kernel/iommu_groups/([0-9]{1,6})/type:(\S{1,40})")
 _BAR = re.compile(r"0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16})")
 _BRIDGE_CLASS = "0604"
@@ -92,6 +92,7 @@ _IS_MEMORY, _IS_UNSET = 0x200, 0x20000000
 # Makers whose GPUs bring PCIe bridges on the card, which report the GPU's link at their upper side.
 _WITH_BRIDGES = ("1002", "8086")
 MAX_DEVICES = 4096
+_READ = ("uevents", "files")
 
 Files = dict[str, dict[str, list[str]]]
 
@@ -110,6 +111,8 @@ def parse_tree(reply: SourceReply, context: Context) -> Iterable[Fact]:
     if lost or len(kinds) > MAX_DEVICES:
         reason = f"the way to {lost[0]} was not told" if lost else f"more than {MAX_DEVICES} devices"
         return errors_for(_NAMES, reason, **where)
+    if kinds and (trouble := _unread(reply)):
+        return errors_for(_NAMES, trouble, **where)
     tree = _Tree(reply, kinds, ways)
     devices = [tree.device(address) for address in sorted(kinds)]
     nics = [row for row in devices if row["kind"] == "nic"]
@@ -120,6 +123,15 @@ def parse_tree(reply: SourceReply, context: Context) -> Iterable[Fact]:
         present("pcie.rdma_nic_count", sum(1 for row in nics if row["names"]), **where),
         present("pcie.nvme_count", sum(1 for row in devices if row["kind"] == "nvme"), **where),
     ]
+
+
+def _unread(reply: SourceReply) -> str:
+    """Why the files of the devices were not read; empty when they were. (grep ends with 2 where one is missing.)"""
+    sections = [s for s in reply.sections if s.name in _READ]
+    bad = [s for s in sections if s.rc not in (0, 1, 2)]
+    if bad:
+        return command_trouble(bad[0])
+    return "" if sections else "the probe read no file of the devices"
 
 
 def _ways(reply: SourceReply) -> dict[str, list[str]]:
@@ -176,6 +188,7 @@ class _Tree:
             "bars_unassigned": None,
             "bars_mib": None,
         }
+        self._read(row, errors, "numa_node", address, "numa_node", numa_node)
         if kind == "gpu":
             windows = self._files.get(address, {}).get("resource")
             try:
@@ -221,7 +234,6 @@ class _Tree:
             "iommu_group": int(group) if group is not None else None,
         }
         for name, file, read in (
-            ("numa_node", "numa_node", numa_node),
             ("link_speed_gts", "current_link_speed", link_speed),
             ("link_speed_max_gts", "max_link_speed", link_speed),
             ("link_width", "current_link_width", link_width),
@@ -273,7 +285,7 @@ def _read_files(reply: SourceReply) -> tuple[Files, dict[str, str], dict[tuple[s
     types: dict[str, str] = {}
     complaints: dict[tuple[str, str], str] = {}
     for section in reply.sections:
-        if section.kind != "grep":
+        if section.name not in _READ:
             continue
         for line in section.text.split("\n"):
             if match := _LINE.fullmatch(line):
@@ -281,7 +293,7 @@ def _read_files(reply: SourceReply) -> tuple[Files, dict[str, str], dict[tuple[s
             elif match := _TYPE.fullmatch(line):
                 types[match[1]] = match[2]
         for line in section.stderr.split("\n"):
-            if match := re.search(rf"/sys/bus/pci/devices/({_ADDRESS})/([a-z_]{{1,40}})'?: (.*)", line):
+            if match := re.search(rf"\b({_ADDRESS})/([a-z_]{{1,40}})'?: (.*)", line):
                 complaints[match[1], match[2]] = match[3]
     return files, types, complaints
 

@@ -145,3 +145,11 @@ def test_cut_replies_never_lose_a_device_in_silence() -> None:
     for end in random.sample(range(len(whole)), 40):
         fact = tree(whole[:end])["pcie.devices"]
         assert fact.state is FactState.ERROR or len(fact.value) == 1
+
+
+@pytest.mark.parametrize("rc", [127, 124, None])
+def test_files_that_were_not_read_are_an_error(rc: int | None) -> None:
+    parts = [part for part in sections() if part.kind != "grep"]
+    failed = [*parts, Section("cmd", "uevents", "", "grep: not found", rc)]
+    for told in (parts, failed):
+        assert {fact.state for fact in facts_of("pcie_tree", told, *NAMES).values()} == {FactState.ERROR}

@@ -82,20 +82,27 @@ if [ -n "$pt_dirs" ]; then
   pt_ways=$(pt_targets $pt_dirs)
   nd_text ways "$pt_ways"
   pt_all=$(printf '%s\n' "$pt_ways" | tr / '\n' | grep -E '^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$' | sort -u)
+  pt_uevents=
   pt_files=
   pt_links=
   pt_spaces=
   pt_full=
   for pt_name in $pt_all; do
     pt_dir=/sys/bus/pci/devices/$pt_name
-    pt_files="$pt_files $pt_dir/uevent $pt_dir/numa_node $pt_dir/current_link_speed $pt_dir/max_link_speed"
-    pt_files="$pt_files $pt_dir/current_link_width $pt_dir/max_link_width"
-    case $pt_kinds in *" $pt_name=gpu"*) pt_files="$pt_files $pt_dir/resource" ;; esac
+    pt_uevents="$pt_uevents $pt_name/uevent"
+    pt_files="$pt_files $pt_name/current_link_speed $pt_name/max_link_speed"
+    pt_files="$pt_files $pt_name/current_link_width $pt_name/max_link_width"
+    case $pt_kinds in *" $pt_name="*) pt_files="$pt_files $pt_name/numa_node" ;; esac
+    case $pt_kinds in *" $pt_name=gpu"*) pt_files="$pt_files $pt_name/resource" ;; esac
     [ -e "$pt_dir/iommu_group" ] && pt_links="$pt_links $pt_dir/iommu_group"
     pt_spaces="$pt_spaces $pt_dir/config"
   done
+  # Paths are relative and only what is wanted of each file is sent: there may be a hundred bridges.
+  pt_lines() (cd /sys/bus/pci/devices && grep -aHE "$@")
   # shellcheck disable=SC2086
-  nd_grep $pt_files
+  nd_cmd_as uevents pt_lines '^(DRIVER|PCI_CLASS|PCI_ID)=' $pt_uevents
+  # shellcheck disable=SC2086
+  nd_cmd_as files pt_lines '' $pt_files
   if [ -n "$pt_links" ]; then
     # shellcheck disable=SC2086
     pt_found=$(pt_groups $pt_links)
