@@ -109,6 +109,7 @@ NOT_JUDGED = {
     "pcie.max_payload_full": "pcie.bridges none",
     "pcie.acs_redirect": "applies where",
     "pcie.iommu_identity": "applies where",
+    "pcie.nic_ats_in_vm": "applies where",
     "pcie.devices_answer": "none of the 8",
     "pcie.gpu_numa_node": "numa.node_count 1",
 }

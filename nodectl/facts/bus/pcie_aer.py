@@ -25,7 +25,7 @@ FACTS: tuple[FactSpec, ...] = (
         about="PCIe error counters since boot; absent where no device keeps them (most virtual machines)",
         fields=(
             Field("pci_bus_id", "str", "", "PCI address"),
-            Field("kind", "str", "", "gpu, nic or bridge"),
+            Field("kind", "str", "", "gpu, nic, nvme or bridge"),
             Field("correctable", "int", "", "correctable errors"),
             Field("nonfatal", "int", "", "uncorrectable errors that were not fatal"),
             Field("fatal", "int", "", "fatal errors"),
@@ -39,7 +39,7 @@ _LINE = re.compile(
     r"/sys/bus/pci/devices/([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])/aer_dev_(correctable|nonfatal|fatal)"
     r":TOTAL_ERR_[A-Z]{3,8} ([0-9]{1,20})"
 )
-_DEVICE = re.compile(r"([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])=(gpu|nic|bridge)")
+_DEVICE = re.compile(r"([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])=(gpu|nic|nvme|bridge)")
 _UPTIME = re.compile(r"([0-9]{1,12}\.[0-9]{1,3})\b.*", re.DOTALL)
 _SHORTEST_S = 0.5
 _KINDS = ("correctable", "nonfatal", "fatal")
@@ -57,7 +57,7 @@ def parse_aer(reply: SourceReply, context: Context) -> Iterable[Fact]:
         return errors_for([NAME], f"cannot look at the PCI bus: {reason or 'ls failed'}", **where)
     devices = {match[1]: match[2] for match in _DEVICE.finditer(listed.text)}
     if not devices:
-        return [absent(NAME, "no GPU, NIC or bridge of this node keeps PCIe error counters", **where)]
+        return [absent(NAME, "no GPU, NIC, drive or bridge of this node keeps PCIe error counters", **where)]
     first, second = reply.find("cmd", "aer 1"), reply.find("cmd", "aer 2")
     if first is None or second is None:
         return errors_for([NAME], "the counters were not read", **where)

@@ -1,5 +1,5 @@
 # source: pcie_aer
-# about: PCIe error counters (AER) of GPUs, NICs and the bridges above them, read twice
+# about: PCIe error counters (AER) of GPUs, NICs, drives and the bridges above them, read twice
 # by_hand: grep . /sys/bus/pci/devices/ADDRESS/aer_dev_*
 # timeout: 30
 # lane: slow
@@ -14,7 +14,8 @@ for aer_dir in /sys/bus/pci/devices/*; do
   read -r aer_vendor 2>/dev/null <"$aer_dir/vendor" || continue
   read -r aer_class 2>/dev/null <"$aer_dir/class" || continue
   case $aer_vendor-$aer_class in
-  0x10de-0x0300* | 0x10de-0x0302*) aer_kind=gpu ;;
+  0x10de-0x0300* | 0x10de-0x0302* | 0x1002-0x0302* | 0x1002-0x0380* | *-0x1200* | 0x8086-0x0380*) aer_kind=gpu ;;
+  *-0x0108*) aer_kind=nvme ;;
   0x15b3-0x02*) aer_kind=nic ;;
   *) continue ;;
   esac
