@@ -104,7 +104,9 @@ def number(value: Any) -> float | None:
     Raises:
         UnreadableError: it is no number.
     """
-    return None if value is None else float(TYPES["float"].read(value))
+    if value is None or isinstance(value, float):
+        return value
+    return float(value) if isinstance(value, int) else float(TYPES["float"].read(value))
 
 
 def branch_of(driver_version: str) -> int:
