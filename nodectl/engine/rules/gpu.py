@@ -8,6 +8,7 @@ from typing import Any
 
 from nodectl.engine.rules import CannotTellError, FactView, RowResult
 from nodectl.engine.rules.gpu_rows import (
+    NO_GPU_LISTED,
     Row,
     Tables,
     about,
@@ -149,13 +150,7 @@ def models_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
 
 def vbios_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """One VBIOS for all GPUs of the same PCI id and board part number."""
-    boards: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in facts.nvidia_rows("gpu.devices"):
-        boards[(row.get("pci_id"), row.get("pci_subsystem_id"), row.get("board_part_number"))].append(row)
-    results: list[RowResult] = []
-    for rows in boards.values():
-        results += _alike(rows, "vbios_version", "one VBIOS")
-    return sum_up(results)
+    return same_on_boards(facts, {"field": "vbios_version", "what": "VBIOS"}, tables)
 
 
 def same_on_boards(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -176,7 +171,7 @@ def same_on_boards(facts: FactView, params: Mapping[str, Any], tables: Tables) -
         if params.get("mixed") and has_some:
             alike = [row if _told(row, field) else {**row, field: "none"} for row in alike]
         results += _alike(alike, field, f"one {params['what']}")
-    return sum_up(results)
+    return sum_up(results) if rows else [unknown(NO_GPU_LISTED)]
 
 
 def _told(row: Row, field: str) -> bool:
@@ -205,7 +200,7 @@ def _alike(rows: Sequence[Row], field: str, expected: str) -> list[RowResult]:
     if unread or not values:
         reason = "; ".join(f"{gpu_label(row)}: {row['_errors'][field]}" for row in unread)
         if not rows:
-            return sum_up([])
+            return [unknown(NO_GPU_LISTED)]
         return [unknown(reason, expected) if unread else not_judged(f"{field} is not reported")]
     (common, number), *others = values.most_common()
     if not others:

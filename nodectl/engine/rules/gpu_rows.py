@@ -15,6 +15,8 @@ Tables = Mapping[str, Table]
 Judge = Callable[[Row], RowResult]
 
 BUSY_PSTATE = "P0"
+# As checks without a rule of their own say it: a driver that lists no GPU gives one reason, and not two.
+NO_GPU_LISTED = "gpu.devices has nothing that could be judged"
 
 
 def read(row: Row, field: str) -> Any:
@@ -65,6 +67,8 @@ def judge_rows(rows: Iterable[Row], judge: Judge, label: Callable[[Row], str] = 
         except (CannotTellError, UnreadableError) as problem:
             result = unknown(str(problem))
         results.append(about(label(row), result))
+    if not results and label is gpu_label:
+        return [unknown(NO_GPU_LISTED)]
     return sum_up(results)
 
 
