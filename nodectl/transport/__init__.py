@@ -3,7 +3,8 @@
     with open_transports(nodes, resolve=config.resolve) as transports:
         reply = transports.run(node, Request(stdin=script), sink)
 
-`run` is called from as many threads as nodes are to be talked to at once. paramiko is imported when the first node
+`run` is called from as many threads as nodes are to be talked to at once; `stream` is for commands without an end (see
+`stream.py`). paramiko is imported when the first node
 needs it.
 """
 
@@ -21,9 +22,11 @@ from nodectl.model import Node, Reason, Unreachable
 from nodectl.suggest import did_you_mean
 from nodectl.transport.base import Reply, Request, Sink, Transport
 from nodectl.transport.settings import HostSettings, SshSettings
+from nodectl.transport.stream import Ended, Stream, StreamRequest, StreamSink
 
 if TYPE_CHECKING:
     from nodectl.transport.attempt import Watchdog
+    from nodectl.transport.child_stream import ChildStreams
 
 __all__ = [
     "KINDS",
@@ -32,6 +35,9 @@ __all__ = [
     "Request",
     "Sink",
     "SshSettings",
+    "Stream",
+    "StreamRequest",
+    "StreamSink",
     "Transport",
     "Transports",
     "open_transports",
@@ -69,6 +75,7 @@ class Transports:
         self._watchdog: Watchdog = Watchdog()
         self._changed = threading.Condition()
         self._made: dict[str, Transport] = {}
+        self._children: ChildStreams | None = None
         self._running = 0
         self._closed = False
         self._notes: list[str] = []
@@ -81,15 +88,40 @@ class Transports:
     def run(self, node: Node, request: Request, sink: Sink, stop: threading.Event | None = None) -> Reply:
         """Run the request on a node, by the transport that the node names. Thread-safe."""
         if node.transport not in KINDS:
-            text = f"{node.name}: no transport is called {node.transport!r}{did_you_mean(node.transport, KINDS)}"
-            return Reply(reason=Reason(Unreachable.PROBE_FAILED.value, text), reached=False)
-        with self._changed:
-            self._running += 1
+            return _no_such_transport(node)
+        self._count(1)
         try:
             return self._transport(node.transport).run(node, request, sink, stop)
         finally:
-            with self._changed:
-                self._running -= 1
+            self._count(-1)
+
+    def stream(
+        self, node: Node, request: StreamRequest, sink: StreamSink, stop: threading.Event | None = None
+    ) -> Stream:
+        """Start a command that runs until its stream is closed. Thread-safe; blocks until it runs, or cannot run.
+
+        Args:
+            stop: ends it while it is being started; afterwards `close` does.
+
+        Returns:
+            the stream, which may be over already: `sink.ended` says so, from this thread or another. Nothing is raised
+            for what a node or a network can do.
+        """
+        if node.transport not in KINDS:
+            sink.ended(_no_such_transport(node))
+            return Ended()
+        self._count(1)
+        try:
+            return self._transport(node.transport).stream(node, request, _Counted(sink, self._count), stop)
+        except BaseException:
+            self._count(-1)
+            raise
+
+    def _count(self, change: int) -> None:
+        """How many runs and streams there are, for `close` to wait for."""
+        with self._changed:
+            self._running += change
+            if change < 0:
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -102,6 +134,8 @@ class Transports:
         self._watchdog.close()
         for transport in list(self._made.values()):
             transport.close()
+        if self._children is not None:
+            self._children.close()
         with self._changed:
             while self._running and time.monotonic() < end:
                 self._changed.wait(0.05)
@@ -124,11 +158,11 @@ class Transports:
         if kind == "local":
             from nodectl.transport.local import LocalTransport
 
-            return LocalTransport(self._watchdog)
+            return LocalTransport(self._watchdog, self._child_streams())
         if kind == "openssh":
             from nodectl.transport.openssh import OpensshTransport
 
-            return OpensshTransport(self._watchdog, self._ssh_config, self._policy)
+            return OpensshTransport(self._watchdog, self._ssh_config, self._policy, self._child_streams())
         _load_paramiko()
         from nodectl.transport.host_keys import HostKeys
         from nodectl.transport.ssh import SshTransport
@@ -136,6 +170,34 @@ class Transports:
         host_keys = HostKeys(self._policy)
         self._notes = host_keys.notes
         return SshTransport(self._resolve, host_keys, self._watchdog, self._fanout)
+
+    def _child_streams(self) -> ChildStreams:
+        """The one thread that reads all children."""
+        from nodectl.transport.child_stream import ChildStreams
+
+        if self._children is None:
+            self._children = ChildStreams()
+        return self._children
+
+
+class _Counted:
+    """A sink whose end is counted."""
+
+    def __init__(self, sink: StreamSink, count: Callable[[int], None]) -> None:
+        self.feed = sink.feed  # not one call more for each piece of data
+        self._sink = sink
+        self._count = count
+
+    def ended(self, reply: Reply) -> None:
+        try:
+            self._sink.ended(reply)
+        finally:
+            self._count(-1)
+
+
+def _no_such_transport(node: Node) -> Reply:
+    text = f"{node.name}: no transport is called {node.transport!r}{did_you_mean(node.transport, KINDS)}"
+    return Reply(reason=Reason(Unreachable.PROBE_FAILED.value, text), reached=False)
 
 
 def _load_paramiko() -> None:

@@ -7,6 +7,7 @@ socket, kill that child), and the watchdog does that when the deadline has passe
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,11 @@ _TIMEOUTS = {
     ),
     "open": ("logged in, but no session was opened", "PAM or systemd-logind on the node hangs; look at its console"),
     "start": ("the command did not start", "look at the load of this machine"),
+    "stdin": ("it did not take its input", "something on the node hangs"),
+    "first output": (
+        "nothing came of it",
+        "ssh does not say what it waits for: try by hand with ssh -v; or the command on the node says nothing",
+    ),
     "run": ("no complete reply", "something on the node hangs, or it needs longer (--deadline)"),
 }
 
@@ -73,6 +79,10 @@ class Attempt:
             self._due_at, self._allowed_s = self.overall.at, self.overall.at - self._began
         else:
             self._due_at, self._allowed_s = now + seconds, seconds
+
+    def unlimited(self) -> None:
+        """From now on only `abort` ends it."""
+        self.overall.at = self._due_at = math.inf
 
     def lap(self, name: str) -> None:
         """Book the time since the last lap under `name`."""
@@ -123,8 +133,12 @@ class Attempt:
 
     def sleep(self, seconds: float) -> None:
         """Sleep, unless it ends meanwhile."""
-        self._over.wait(seconds)
+        self.pause(seconds)
         self.check()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not longer than it lasts."""
+        self._over.wait(seconds)
 
     def wait(self, event: threading.Event) -> None:
         """Wait for `event`, in slices, so that the end of the attempt is noticed."""

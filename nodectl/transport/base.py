@@ -9,11 +9,14 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from nodectl.model import Node, Reason
+
+if TYPE_CHECKING:
+    from nodectl.transport.stream import Stream, StreamRequest, StreamSink
 
 STDERR_CAP_BYTES = 64 * 1024
 """How much of a command's stderr is kept; the rest is read and dropped, so that the command never blocks on it."""
@@ -77,6 +80,11 @@ class Transport(Protocol):
 
     def run(self, node: Node, request: Request, sink: Sink, stop: threading.Event | None = None) -> Reply:
         """Run the command on the node. Setting `stop` ends it within a fraction of a second."""
+
+    def stream(
+        self, node: Node, request: StreamRequest, sink: StreamSink, stop: threading.Event | None = None
+    ) -> Stream:
+        """Start a command that runs until its stream is closed; see `stream.py`."""
 
     def close(self) -> None:
         """End everything under way at once. May be called from any thread, and twice."""

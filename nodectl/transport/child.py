@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nodectl.transport.attempt import TICK_S, Attempt
@@ -125,13 +125,18 @@ def _write(fd: int, data: memoryview) -> memoryview:
 
 def session_members(session: int) -> list[int]:
     """Processes of a session. A process group is not enough: `timeout` makes one of its own for what it runs."""
-    found = []
+    return members_of_sessions({session})[session]
+
+
+def members_of_sessions(sessions: Collection[int]) -> dict[int, list[int]]:
+    """Processes of each of the sessions, zombies left out, with one look at all processes."""
+    found: dict[int, list[int]] = {session: [] for session in sessions}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-                if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
-                    found.append(int(entry.name))
+                if int(fields[3]) in found and fields[0] not in (b"Z", b"X"):
+                    found[int(fields[3])].append(int(entry.name))
     return found
 
 

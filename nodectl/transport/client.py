@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import paramiko
+from paramiko.buffered_pipe import PipeTimeout
 from paramiko.channel import Channel
 from paramiko.common import CONNECTION_FAILED_CODE, cMSG_CHANNEL_OPEN, cMSG_CHANNEL_WINDOW_ADJUST
 from paramiko.message import Message
@@ -90,6 +91,8 @@ class BufferedPacketizer(Packetizer):
         self._buffer = b""
         self._at = 0
         self.quick_acks = False
+        self.on_read: Callable[[int], None] | None = None
+        self._finishing = False
 
     def _log(self, level: int, msg: Any) -> None:
         """Nothing is logged."""
@@ -104,23 +107,32 @@ class BufferedPacketizer(Packetizer):
                 shutdown(socket.SHUT_RDWR)
         super().close()
 
+    def finish(self, within_s: float) -> None:
+        """Read for this long at most, or, with 0, only what has been read already; then the connection is over. To be
+        called by the thread that reads it."""
+        self._finishing = True
+        with contextlib.suppress(OSError):
+            self._stream.settimeout(within_s)
+
     def _fill(self, check_rekey: bool) -> None:
         """Append what has come to the buffer; blocks until something has."""
         rest = self._buffer[self._at :]
         try:
             data = self._stream.recv(65536)
         except TimeoutError:
-            if self.closed:
+            if self.closed or self._finishing:
                 raise EOFError from None
             if check_rekey and not rest and self.need_rekey():
                 raise NeedRekeyException from None
             return
         except OSError:
-            if self.closed:
+            if self.closed or self._finishing:
                 raise EOFError from None
             raise
         if not data:
             raise EOFError
+        if self.on_read is not None:
+            self.on_read(len(data))
         if self.quick_acks:
             # sshd's own Nagle waits for our acknowledgement; the kernel forgets this option after each use.
             with contextlib.suppress(OSError):
@@ -185,6 +197,7 @@ class ClientTransport(paramiko.Transport):
         self._refusals: dict[int, str] = {}
         self._abandoned: dict[int, Channel] = {}
         self.on_banner: Callable[[], None] = _nothing
+        self.on_gone: Callable[[], None] = _nothing
         self._order = threading.Lock()
         assert isinstance(self.packetizer, BufferedPacketizer)
         self.packetizer.quick_acks = quick_acks and hasattr(socket, "TCP_QUICKACK") and hasattr(stream, "setsockopt")
@@ -208,6 +221,13 @@ class ClientTransport(paramiko.Transport):
         blob = key.public_blob
         certificate = blob.key_blob if blob is not None else b""
         return ShownKey(str(self.host_key_type), key.get_name(), key.asbytes(), certificate)
+
+    def run(self) -> None:
+        """The connection's thread; its last act is to say that it ends."""
+        try:
+            super().run()
+        finally:
+            self.on_gone()
 
     def calm(self) -> None:
         """The handshake is done: from now on acknowledgements may take their time."""
@@ -334,6 +354,7 @@ class ChannelStream:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._shut = False
+        self._timeout_s: float | None = None
         channel.settimeout(None)
 
     @property
@@ -341,7 +362,8 @@ class ChannelStream:
         return bool(self._channel.closed)
 
     def settimeout(self, value: float | None, /) -> None:
-        """Reads block until `shutdown`."""
+        """For the next reads; None: they block until `shutdown`."""
+        self._timeout_s = value
 
     def send(self, data: bytes, /) -> int:
         """Waits for window space in slices, so that `shutdown` is noticed."""
@@ -353,7 +375,9 @@ class ChannelStream:
 
     def recv(self, size: int, /) -> bytes:
         try:
-            data = bytes(self._channel.in_buffer.read(size, None))
+            data = bytes(self._channel.in_buffer.read(size, self._timeout_s))
+        except PipeTimeout:
+            raise TimeoutError from None
         except OSError:
             return b""
         with sending_on(self._channel):

@@ -14,11 +14,13 @@ from pathlib import Path
 import msgspec
 
 from nodectl.model import Node, Reason, Unreachable
-from nodectl.transport.attempt import Attempt, Watchdog
-from nodectl.transport.base import Reply, Request, Sink, printable
+from nodectl.transport.attempt import TICK_S, Attempt, Watchdog
+from nodectl.transport.base import Failure, Reply, Request, Sink, printable
 from nodectl.transport.child import Child
+from nodectl.transport.child_stream import ChildStream, ChildStreams
 from nodectl.transport.collect import Collector, closed
-from nodectl.transport.local import ending
+from nodectl.transport.local import child_reply, ending, stopped
+from nodectl.transport.stream import Ended, Stream, StreamRequest, StreamSink, stream_closed
 
 SSH_FAILED = 255
 """ssh's exit status for its own errors."""
@@ -54,10 +56,14 @@ class OpensshTransport:
         watchdog: ends attempts whose time is up.
         ssh_config: read instead of `~/.ssh/config`, if given.
         host_key_policy: `strict` leaves it to the user's config; `accept-new` says so to ssh.
+        children: reads streams.
     """
 
-    def __init__(self, watchdog: Watchdog, ssh_config: Path | None, host_key_policy: str) -> None:
+    def __init__(
+        self, watchdog: Watchdog, ssh_config: Path | None, host_key_policy: str, children: ChildStreams
+    ) -> None:
         self._watchdog = watchdog
+        self._children = children
         self._config = ssh_config
         self._policy = host_key_policy
 
@@ -72,6 +78,45 @@ class OpensshTransport:
             raise collector.error
         attempt.lap("run")
         return msgspec.structs.replace(reply, started=attempt.started, timings_ms=attempt.timings_ms)
+
+    def stream(
+        self, node: Node, request: StreamRequest, sink: StreamSink, stop: threading.Event | None = None
+    ) -> Stream:
+        """See `Transports.stream`. ssh does not say when it is in, so the first output counts as the start."""
+        attempt = Attempt(node.name, request.as_request(), stop)
+        attempt.step = "first output"
+        begun = threading.Event()
+
+        def feed(data: bytes) -> None:
+            if not begun.is_set():
+                attempt.lap("connect")
+                begun.set()
+            sink.feed(data)
+
+        def over(child: ChildStream) -> None:
+            attempt.lap("run")
+            try:
+                sink.ended(_stream_reply(child, attempt))
+            finally:
+                begun.set()
+
+        with self._watchdog.watching(attempt):
+            try:
+                attempt.check()
+                argv = self._argv(node, request.as_request())
+                child = ChildStream(argv, {**os.environ, "LC_ALL": "C"}, request, feed, over)
+            except (Failure, OSError) as exc:
+                sink.ended(Reply(reason=_not_started(node, exc), reached=False, started=attempt.started))
+                return Ended()
+            self._children.add(child)
+            with attempt.freeing(child.close):
+                while not (attempt.over or begun.wait(TICK_S)):
+                    pass
+            attempt.unlimited()
+            attempt.step = "run" if begun.is_set() else attempt.step
+        if stop is not None and stop.is_set():
+            child.close()
+        return child
 
     def close(self) -> None:
         """The watchdog, closed before, has killed the children; each `run` takes away its own."""
@@ -108,18 +153,25 @@ class OpensshTransport:
             argv += ["-i", str(Path(name).expanduser())]
         return [*argv, "--", node.address or node.name, request.command]
 
-    def _run(self, node: Node, request: Request, collector: Collector, attempt: Attempt) -> Reply:
-        if attempt.over:
-            return Reply(reason=attempt.ending(), reached=False)
+    def _argv(self, node: Node, request: Request) -> list[str]:
+        """`arguments`, if there is an ssh to give them to.
+
+        Raises:
+            Failure: there is none.
+        """
         if shutil.which("ssh") is None:
             text = f"{node.name}: there is no ssh command on this machine, and its transport is openssh"
             hint = "install it (openssh-client on Debian, openssh-clients on RHEL), or use `transport: ssh`"
-            return Reply(reason=Reason(Unreachable.PROBE_FAILED.value, text, hint), reached=False)
+            raise Failure(Reason(Unreachable.PROBE_FAILED.value, text, hint))
+        return self.arguments(node, request)
+
+    def _run(self, node: Node, request: Request, collector: Collector, attempt: Attempt) -> Reply:
+        if attempt.over:
+            return Reply(reason=attempt.ending(), reached=False)
         try:
-            child = Child(self.arguments(node, request), {**os.environ, "LC_ALL": "C"})
-        except OSError as exc:
-            failed = Reason(Unreachable.PROBE_FAILED.value, f"{node.name}: ssh cannot be run: {exc.strerror}")
-            return Reply(reason=failed, reached=False)
+            child = Child(self._argv(node, request), {**os.environ, "LC_ALL": "C"})
+        except (Failure, OSError) as exc:
+            return Reply(reason=_not_started(node, exc), reached=False)
         try:
             status = child.converse(request.stdin, collector, attempt)
         finally:
@@ -140,6 +192,23 @@ class OpensshTransport:
             exit_status=status if status is None or status >= 0 else 128 - status,
             stdout_bytes=collector.stdout_bytes,
         )
+
+
+def _not_started(node: Node, error: Failure | OSError) -> Reason:
+    if isinstance(error, Failure):
+        return error.reason
+    return Reason(Unreachable.PROBE_FAILED.value, f"{node.name}: ssh cannot be run: {error.strerror}")
+
+
+def _stream_reply(child: ChildStream, attempt: Attempt) -> Reply:
+    reached = child.received > 0 or child.status not in (SSH_FAILED, None)
+    reason = stopped(attempt, child)
+    if reason is None and child.status in (SSH_FAILED, None):
+        stderr = bytes(child.stderr)
+        reason = (
+            stream_closed(attempt.target, child.received, "", stderr) if reached else ssh_reason(attempt.target, stderr)
+        )
+    return child_reply(child, attempt, reason, reached)
 
 
 def ssh_reason(target: str, stderr: bytes) -> Reason:

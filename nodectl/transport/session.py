@@ -21,7 +21,7 @@ EXIT_STATUS_WAIT_S = 1.0
 WINDOW_SLACK = 256 * 1024
 
 
-class _Tap(BufferedPipe):  # type: ignore[type-arg]
+class Tap(BufferedPipe):  # type: ignore[type-arg]
     """In place of a channel's buffer: data goes straight to its reader, in the thread that received it.
 
     A thread switch for every packet costs more than all the cryptography. Window space is not given back for stdout;
@@ -53,8 +53,8 @@ def converse(link: ClientTransport, request: Request, sink: Sink, attempt: Attem
         window = request.max_bytes + STDERR_CAP_BYTES + WINDOW_SLACK
         channel = link.open_channel("session", window_size=window, timeout=attempt.remaining_s() + 1.0)
         link.calm()
-        channel.in_buffer = _Tap(collector.stdout, collector.eof)
-        channel.in_stderr_buffer = _Tap(partial(_take_stderr, link, channel, collector), lambda: None)
+        channel.in_buffer = Tap(collector.stdout, collector.eof)
+        channel.in_stderr_buffer = Tap(partial(_take_stderr, link, channel, collector), lambda: None)
         channel.exec_command(request.command)
     except (SSHException, EOFError, OSError) as exc:
         # A command that is over at once may be gone before its start was confirmed.

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ from nodectl.transport.reasons import handshake_failure
 from nodectl.transport.session import converse
 from nodectl.transport.settings import HostSettings
 from nodectl.transport.sockets import Resolver, connect, limit_blocking_send, shut
+from nodectl.transport.ssh_stream import SshStream
+from nodectl.transport.stream import Stream, StreamRequest, StreamSink
 
 TRIES = 3
 FIRST_PAUSE_S = 0.5
@@ -33,6 +36,8 @@ QUICK_ACK_FANOUT = 32
 """Up to this many connections at once, each acknowledges at once during its handshake; above, that costs more CPU than
 it saves time."""
 SHARED_SEND_S = 10
+JOIN_S = 1.0
+"""How long `close` waits for the threads of all connections together."""
 
 Resolve = Callable[[Node], HostSettings]
 
@@ -59,6 +64,7 @@ class SshTransport:
         self._bastions = Bastions()
         self._lock = threading.RLock()
         self._links: set[ClientTransport] = set()
+        self._streams: set[SshStream] = set()
         self._closed = False
 
     def run(self, node: Node, request: Request, sink: Sink, stop: threading.Event | None = None) -> Reply:
@@ -75,18 +81,52 @@ class SshTransport:
                 reply = Reply(reason=failure.reason, reached=False)
         return _complete(reply, attempt)
 
+    def stream(
+        self, node: Node, request: StreamRequest, sink: StreamSink, stop: threading.Event | None = None
+    ) -> Stream:
+        """See `Transports.stream`."""
+        attempt = Attempt(node.name, request.as_request(), stop)
+        stream = SshStream(request, sink, attempt, self._forget)
+        with self._watchdog.watching(attempt):
+            try:
+                settings = self._settings(node)
+                attempt.target = _describe(node.name, settings)
+                link = stream.stack.enter_context(self._connected(settings, request.connect_timeout_s, attempt))
+                attempt.limit(None)
+                stream.start(link)
+            except Failure as failure:
+                stream.fail(failure.reason)
+                return stream
+            except BaseException:
+                stream.stack.close()
+                raise
+            with self._lock:
+                self._streams.add(stream)
+            attempt.unlimited()
+        if self._closed or (stop is not None and stop.is_set()):
+            stream.close()
+        stream.hand_over()
+        return stream
+
+    def _forget(self, stream: SshStream) -> None:
+        with self._lock:
+            self._streams.discard(stream)
+
     def close(self) -> None:
         """Shut everything: attempts under way, jump hosts, the agent; wait briefly for their threads."""
         self._closed = True
         with self._lock:
-            links = list(self._links)
+            links, streams = list(self._links), list(self._streams)
+        for stream in streams:
+            stream.close()
         for link in links:  # first of all, and without a word to the server: what would be said could block
             shut(link.sock)
         self._bastions.close()
         self._keys.close()
+        end = time.monotonic() + JOIN_S
         for link in links:
             if link.is_alive() and link is not threading.current_thread():
-                link.join(0.2)
+                link.join(min(0.2, max(0.0, end - time.monotonic())))
 
     def _settings(self, node: Node) -> HostSettings:
         try:
