@@ -264,6 +264,15 @@ class Store:
             self.tap(name, node)
         self.dirty.add(name)
 
+    def reset(self) -> None:
+        """Forget what was heard of every node, as if it were to begin anew. Open nodes stay open."""
+        with self._adding:
+            for name in self.nodes:
+                self.nodes[name] = LiveNode(name)
+                if name in self._open:
+                    self.nodes[name].open()
+                self.dirty.add(name)
+
     def take_dirty(self) -> set[str]:
         """The nodes that changed since the last call. Live nodes that are late become stale here."""
         self._find_stale()
