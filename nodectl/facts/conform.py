@@ -40,9 +40,16 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 }
 
 
+# Where being of this very class is all that is asked.
+_CLASS = {"str": str, "int": int, "bool": bool, "list": list, "row": dict, "rows": list}
+
+# Of each column: its declared type, the class that is enough, and the whole question.
+_Fits = dict[str, tuple[str, "type | None", Callable[[Any], bool]]]
+
+
 @functools.cache
-def _fits_by_field(spec: FactSpec) -> dict[str, tuple[str, Callable[[Any], bool]]]:
-    return {field.name: (field.type, _FITS[field.type]) for field in spec.fields}
+def _fits_by_field(spec: FactSpec) -> _Fits:
+    return {field.name: (field.type, _CLASS.get(field.type), _FITS[field.type]) for field in spec.fields}
 
 
 def conform(fact: Fact, spec: FactSpec) -> Fact:
@@ -80,11 +87,14 @@ def _wrong(fact: Fact, what: str) -> Fact:
     )
 
 
-def _checked_row(row: dict[str, Any], fits: dict[str, tuple[str, Callable[[Any], bool]]]) -> dict[str, Any]:
+def _checked_row(row: dict[str, Any], fits: _Fits) -> dict[str, Any]:
     wrong = {}
     for name, value in row.items():
-        if value is not None and name in fits and not fits[name][1](value):
-            wrong[name] = f"a fault in nodectl's parser: {value!r:.80} where {fits[name][0]} is declared"
+        if value is None:
+            continue
+        fit = fits.get(name)
+        if fit is not None and value.__class__ is not fit[1] and not fit[2](value):
+            wrong[name] = f"a fault in nodectl's parser: {value!r:.80} where {fit[0]} is declared"
     if not wrong:
         return row
     kept = {name: None if name in wrong else value for name, value in row.items()}

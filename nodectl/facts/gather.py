@@ -7,6 +7,7 @@ did not speak of is an error, too, never absent by default.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -38,37 +39,67 @@ def gather(transcript: Transcript, wanted: Collection[str], node: Node) -> dict[
     Returns:
         One fact for each name of `wanted`, and no others.
     """
-    facts: dict[str, Fact] = {}
-    by_source: dict[str, list[str]] = {}
-    specs: dict[str, FactSpec] = {}
-    for name in reg.with_needs(wanted):
-        try:
-            specs[name] = reg.resolve(name)
-        except FactNameError as problem:
-            facts[name] = error(name, str(problem))
-            continue
-        for source in specs[name].sources:
-            by_source.setdefault(source, []).append(name)
-    for name in by_source.pop(reg.INVENTORY, ()):
+    way = _way_to(tuple(wanted))
+    facts: dict[str, Fact] = {name: error(name, problem) for name, problem in way.unknown.items()}
+    for name in way.inventory:
         facts[name] = _expectation(name, node)
-    derived = by_source.pop(reg.DERIVED_SOURCE, [])
     replies = _replies(transcript)
-    parts: dict[str, dict[str, Fact]] = {name: {} for name, spec in specs.items() if spec.parts}
-    for source, names in by_source.items():
+    parts: dict[str, dict[str, Fact]] = {name: {} for name in way.joint}
+    for source, names in way.by_source.items():
         reply = replies.get(source) if isinstance(replies, Mapping) else None
         if isinstance(replies, str):
             told = _all_errors(names, replies, source)
         else:
-            told = _from_source(source, names, specs, reply, transcript.uid)
+            told = _from_source(source, way, reply, transcript.uid)
         for name, fact in told.items():
             if name not in parts:
                 facts[name] = fact
             elif reply is not None or isinstance(replies, str):  # a source that was not asked has no part to tell
                 parts[name][source] = fact
-    facts.update((name, joined(specs[name], told)) for name, told in parts.items())
-    for name in derived:
-        _derive(name, specs[name], facts)
+    facts.update((name, joined(way.specs[name], told)) for name, told in parts.items())
+    for name in way.derived:
+        _derive(name, facts)
     return {name: facts[name] for name in wanted}
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """How a set of wanted facts is come by; the same for every node that is asked for them.
+
+    Attributes:
+        specs: the declarations of them and of all that they are derived from.
+        unknown: names that are not declared, with what is wrong.
+        by_source: the names that each probe source tells.
+        keys: for each source the family keys among its names: {family: sorted keys}.
+        inventory, derived, joint: those names.
+    """
+
+    specs: dict[str, FactSpec]
+    unknown: dict[str, str]
+    by_source: dict[str, list[str]]
+    keys: dict[str, dict[str, tuple[str, ...]]]
+    inventory: list[str]
+    derived: list[str]
+    joint: list[str]
+
+
+@functools.lru_cache(maxsize=256)
+def _way_to(wanted: tuple[str, ...]) -> _Way:
+    specs: dict[str, FactSpec] = {}
+    unknown: dict[str, str] = {}
+    by_source: dict[str, list[str]] = {}
+    for name in reg.with_needs(wanted):
+        try:
+            specs[name] = reg.resolve(name)
+        except FactNameError as problem:
+            unknown[name] = str(problem)
+            continue
+        for source in specs[name].sources:
+            by_source.setdefault(source, []).append(name)
+    inventory = by_source.pop(reg.INVENTORY, [])
+    derived = by_source.pop(reg.DERIVED_SOURCE, [])
+    keys = {source: _keys(names) for source, names in by_source.items()}
+    joint = [name for name, spec in specs.items() if spec.parts]
+    return _Way(specs, unknown, by_source, keys, inventory, derived, joint)
 
 
 def _replies(transcript: Transcript) -> Mapping[str, SourceReply] | str:
@@ -95,10 +126,9 @@ def _expectation(name: str, node: Node) -> Fact:
     return absent(name, f"the inventory declares no expect.{key} for this node", **origin)
 
 
-def _from_source(
-    source: str, names: list[str], specs: Mapping[str, FactSpec], reply: SourceReply | None, uid: int | None
-) -> dict[str, Fact]:
-    """The facts of one source: exactly one for each of `names`."""
+def _from_source(source: str, way: _Way, reply: SourceReply | None, uid: int | None) -> dict[str, Fact]:
+    """The facts of one source: exactly one for each name that it is to tell."""
+    names = way.by_source[source]
     trouble = _trouble(source, reply)
     if reply is None or trouble:
         return _all_errors(
@@ -109,7 +139,7 @@ def _from_source(
             rc=reply.rc if reply else None,
             duration_ms=reply.duration_ms if reply else None,
         )
-    context = Context(keys=_keys(names), uid=uid)
+    context = Context(keys=way.keys[source], uid=uid)
     said: dict[str, Fact] = {}
     raised = ""
     parser = reg.parser_of(source)
@@ -123,7 +153,7 @@ def _from_source(
     result = {}
     for name in names:
         found = said.get(name) or error(name, raised or f"the probe did not answer for it (source {source})")
-        result[name] = conform(_with_origin(found, source, reply), specs[name])
+        result[name] = conform(_with_origin(found, source, reply), way.specs[name])
     return result
 
 
@@ -216,7 +246,7 @@ def _with_origin(fact: Fact, source: str, reply: SourceReply) -> Fact:
     )
 
 
-def _derive(name: str, spec: FactSpec, facts: dict[str, Fact]) -> Fact:
+def _derive(name: str, facts: dict[str, Fact]) -> Fact:
     """Computes a derived fact (and first what it needs) into `facts`."""
     if name in facts:
         return facts[name]
@@ -229,7 +259,7 @@ def _derive(name: str, spec: FactSpec, facts: dict[str, Fact]) -> Fact:
     needs, compute = derivation
     values = []
     for need in needs:
-        fact = facts.get(need) or _derive(need, reg.resolve(need), facts)
+        fact = facts.get(need) or _derive(need, facts)
         if fact.state is not FactState.VALUE:
             facts[name] = Fact(
                 name=name,
@@ -249,5 +279,5 @@ def _derive(name: str, spec: FactSpec, facts: dict[str, Fact]) -> Fact:
     except Exception as problem:
         fact = error(name, f"could not be told from {', '.join(needs)} ({_describe(problem)})")
     fact = msgspec.structs.replace(fact, name=name, source=reg.DERIVED_SOURCE, command=fact.command or command)
-    facts[name] = conform(fact, spec)
+    facts[name] = conform(fact, reg.resolve(name))
     return facts[name]

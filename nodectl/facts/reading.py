@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nodectl.model import Fact, absent, error, present
 
@@ -29,6 +29,7 @@ _MAX_LINE = 400
 NOT_MOUNTED = "not mounted"
 
 
+_T = TypeVar("_T")
 # A row of a `rows` fact: its fields by name.
 Row = dict[str, Any]
 
@@ -159,6 +160,25 @@ class Reading:
                         self._complaints.setdefault(path, complaint)
             self._greps = found
         return self._greps
+
+
+def once(look: Callable[[], _T]) -> Callable[[], _T]:
+    """A look that several facts share: done once; what it raised is raised for each of them."""
+    seen: list[_T] = []
+    trouble: list[Exception] = []
+
+    def again() -> _T:
+        if trouble:
+            raise trouble[0]
+        if not seen:
+            try:
+                seen.append(look())
+            except Exception as problem:
+                trouble.append(problem)
+                raise
+        return seen[0]
+
+    return again
 
 
 def told(name: str, look: Callable[[], Any], command: str) -> Fact:

@@ -39,6 +39,8 @@ def clean(data: bytes | str, *, max_line: int = MAX_LINE_CHARS, max_total: int =
         max_line: longest line, in characters, its mark included.
         max_total: longest text, in characters, its mark included.
     """
+    if isinstance(data, bytes) and _is_short_and_plain(data, min(max_line, max_total)):
+        return data.decode("ascii")  # nearly everything that a node sends
     text = _decoded(data)
     # Cut before and after: escaping makes text longer, and a hostile megabyte must not become six.
     text = _cut_lines(_cut(text, max_total), max_line)
@@ -49,6 +51,8 @@ def clean(data: bytes | str, *, max_line: int = MAX_LINE_CHARS, max_total: int =
 
 def clean_line(data: bytes | str, *, max_chars: int = 200) -> str:
     """The same as one short line, for messages: line breaks and tabs become spaces."""
+    if not data:
+        return ""
     head = data[: 8 * max_chars]
     return _cut(" ".join(clean(head).split()), max_chars)
 
@@ -57,6 +61,10 @@ def _decoded(data: bytes | str) -> str:
     if isinstance(data, str):
         return data
     return data.decode("utf-8", "replace")
+
+
+def _is_short_and_plain(data: bytes, limit: int) -> bool:
+    return len(data) <= limit and data.isascii() and len(data.translate(None, _ASCII_CONTROLS)) == len(data)
 
 
 def _is_plain(text: str) -> bool:

@@ -145,12 +145,15 @@ def _within(found: list[wire.RawSection]) -> list[wire.RawSection]:
     return kept
 
 
+_KINDS = {kind.encode(): kind for kind in ("cmd", "file", "grep", "text")}
+
+
 def _section(raw: wire.RawSection) -> Section:
     content = raw.content
     if raw.rc is None and content.endswith(b"\n"):
         content = content[:-1]
     return Section(
-        kind=clean_line(raw.kind, max_chars=20),
+        kind=_KINDS.get(raw.kind) or clean_line(raw.kind, max_chars=20),
         name=clean(raw.name, max_line=1000),
         text=clean(content),
         stderr=clean(b"".join(line + b"\n" for line in raw.errors[:50]), max_total=20_000) if raw.errors else "",

@@ -59,13 +59,16 @@ FACTS = (
 )
 
 
+_CPU_NUMBER, _WORD = re.compile(r"\d{1,6}"), re.compile(r"\S{1,60}")
+
+
 def _rolled_up(reading: Reading, file: str, key: str, nothing: str) -> list[dict[str, Any]]:
     """`CPU VALUE` lines as one row a value."""
     section = reading.ran(file)
     cpus: dict[str, set[int]] = {}
     for line in section.text.splitlines():
         cpu, _, value = line.partition(" ")
-        if not re.fullmatch(r"\d{1,6}", cpu) or not re.fullmatch(r"\S{1,60}", value.strip()):
+        if not _CPU_NUMBER.fullmatch(cpu) or not _WORD.fullmatch(value.strip()):
             raise CannotTell(f"{file}: not a CPU and a word: {line!r:.60}")
         cpus.setdefault(value.strip(), set()).add(int(cpu))
     trouble = [line for line in section.stderr.splitlines() if "No such file" not in line]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, command_trouble, told
+from nodectl.facts.reading import CannotTell, NotThere, Reading, Row, command_trouble, once, told
 from nodectl.facts.registry import DERIVED_SOURCE, Context, Derivation, FactSpec, Field
 from nodectl.model import Fact
 
@@ -166,9 +166,9 @@ def _channels(mc: str, part: str, files: dict[str, str]) -> Iterator[Row]:
             }
 
 
-def _sizes(edac: _Edac) -> list[int]:
+def _sizes(dimms: list[Row]) -> list[int]:
     """Sizes of the populated modules."""
-    sizes = [row["size_mib"] for row in _dimms(edac) if row["size_mib"]]
+    sizes = [row["size_mib"] for row in dimms if row["size_mib"]]
     if not sizes:
         raise NotThere("EDAC tells no sizes of modules here")
     return sizes
@@ -177,10 +177,12 @@ def _sizes(edac: _Edac) -> list[int]:
 def parse(reply: SourceReply, context: Context) -> Iterator[Fact]:
     """The facts of the source `edac`."""
     reading = Reading(reply)
-    yield told("edac.controllers", lambda: _controllers(_Edac(reading)), f"{_WHERE}/mc*/*_count")
-    yield told("edac.dimms", lambda: _dimms(_Edac(reading)), f"{_WHERE}/mc*/dimm*")
-    yield told("edac.dimm_sizes_mib", lambda: sorted(set(_sizes(_Edac(reading)))), f"{_WHERE}/mc*/dimm*/size")
-    yield told("edac.dimm_count", lambda: len(_sizes(_Edac(reading))), f"{_WHERE}/mc*/dimm*/size")
+    edac = once(lambda: _Edac(reading))
+    dimms = once(lambda: _dimms(edac()))
+    yield told("edac.controllers", lambda: _controllers(edac()), f"{_WHERE}/mc*/*_count")
+    yield told("edac.dimms", dimms, f"{_WHERE}/mc*/dimm*")
+    yield told("edac.dimm_sizes_mib", lambda: sorted(set(_sizes(dimms()))), f"{_WHERE}/mc*/dimm*/size")
+    yield told("edac.dimm_count", lambda: len(_sizes(dimms())), f"{_WHERE}/mc*/dimm*/size")
 
 
 def _total(rows: list[Row], column: str) -> int:
