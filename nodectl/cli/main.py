@@ -17,6 +17,7 @@ from nodectl.errors import UserError
 COMMANDS = {
     "check": ("nodectl.cli.check", "Check nodes against the catalogue and say what is wrong"),
     "collect": ("nodectl.cli.collect", "Save what the nodes answer, to check it later"),
+    "record": ("nodectl.cli.record", "Keep the live telemetry of nodes in a file, to replay it"),
     "checks": ("nodectl.cli.checks", "List the checks of the catalogue, and write your own"),
     "explain": ("nodectl.cli.checks.show", "What one check asks for, why, who says so, and how to mend it"),
     "facts": ("nodectl.cli.facts", "List the facts that checks can ask for, or print those of a node"),
