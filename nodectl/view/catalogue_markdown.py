@@ -46,7 +46,8 @@ def _check(check: Check | FleetRule) -> Iterator[str]:
     yield ""
     yield f"**{escaped(check.title)}** ({check.severity.value}{_confidence(check)})"
     yield ""
-    yield f"- Expected: {escaped(check.expected)}"
+    if check.expected != check.title:
+        yield f"- Expected: {escaped(check.expected)}"
     if check.applies:
         yield f"- Applies when: {escaped(check.applies)}"
     for name, param in check.params.items():

@@ -19,7 +19,8 @@ def check_lines(check: Check | FleetRule, *, width: int = 100) -> Iterator[Line]
 
     yield [("bold", check.id), ("dim", f"  {check.severity.value}, {check.confidence}")]
     yield from hanging("", check.title, indent=2, label_width=0, width=width)
-    yield from entry("expected", check.expected)
+    if check.expected != check.title:
+        yield from entry("expected", check.expected)
     if check.applies:
         yield from entry("applies when", check.applies)
     yield from entry("why", check.why)
