@@ -1,7 +1,7 @@
 """Bytes of a stream, in pieces of any size, to messages. Never raises: what is no message is counted and left out.
 
 Before the hello a shell may talk (a message of the day, a warning of a profile): such noise is skipped up to a cap, and
-its first lines are kept, because when the hello never comes they say why.
+its last lines are kept, because when the hello never comes they say why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Counts(msgspec.Struct):
         noise: lines before the hello that are no hello.
         bad: lines after it that are no message.
         unknown: lines after it of a kind that this version does not know.
-        too_long: lines over the limit, before or after the hello.
+        too_long: whole lines over the limit, before or after the hello.
         mended: messages found behind something else in their line; also in `messages`.
         unfinished: 1 where the stream ended inside a line.
     """
@@ -48,7 +48,7 @@ class LineReader:
     Attributes:
         counts: what was seen. A caller that wants to stop a flood looks at `counts.bytes` over time.
         hello: the newest hello, or None before the first.
-        noise: the first lines before the hello, clean.
+        noise: the last lines before the hello, clean.
         gave_up: more noise came before the hello than is borne; everything since is dropped, so close the stream.
     """
 
@@ -92,6 +92,7 @@ class LineReader:
         """A whole line, of what was kept and its last piece; None for one that is too long."""
         if self._skipping:
             self._skipping = False
+            self._too_long()
             return None
         if self._partial:
             self._partial += piece
@@ -108,7 +109,6 @@ class LineReader:
         if len(self._partial) + len(rest) > self._max_line:
             self._partial.clear()
             self._skipping = True
-            self._too_long()
         else:
             self._partial += rest
 
@@ -150,8 +150,8 @@ class LineReader:
     def _refuse(self, line: bytes, exc: NotUnderstood | None) -> None:
         if self.hello is None:
             self.counts.noise += 1
-            if len(self.noise) < KEPT_NOISE_LINES:
-                self.noise.append(clean_line(line))
+            self.noise.append(clean_line(line.strip()))
+            del self.noise[:-KEPT_NOISE_LINES]
             self._noisy(len(line))
         elif exc is not None and exc.unknown_kind:
             self.counts.unknown += 1
