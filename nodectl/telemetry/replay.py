@@ -35,11 +35,11 @@ WAIT_S = 0.1
 class Replay:
     """A recording that is played.
 
-        replay = Replay(path, speed=10)
-        store = replay.store()
-        while not replay.done:
-            replay.advance(store)        # then look at store.take_dirty()
-            time.sleep(0.1)
+        with Replay(path, speed=10) as replay:
+            store = replay.store()
+            while not replay.done:
+                replay.advance(store)  # then look at store.take_dirty()
+                time.sleep(0.1)
 
     The clock of the store is `now`, the Unix time of the recording: ages and staleness are those that were, at any
     speed. It stands still between calls of `advance`, and where the recording ends.
@@ -120,6 +120,12 @@ class Replay:
     def close(self) -> None:
         self._file.close()
         self.done = True
+
+    def __enter__(self) -> Replay:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def advance(self, store: Store) -> int:
         """Feed all that is due by now; returns how many records. The first call starts the clock. Does not wait."""
