@@ -33,7 +33,7 @@ def test_clones_share_their_machine_id() -> None:
     shared = {"node.machine_id": "c" * 32}
     nodes = [machine(1), machine(2, **shared), machine(3), machine(4, **shared)]
     (found,) = findings(nodes)
-    assert (found.check, found.nodes, found.severity) == ("fleet.machine_id", ("n2", "n4"), Severity.MEDIUM)
+    assert (found.check, found.nodes, found.severity) == ("fleet.machine_id", ("n2", "n4"), Severity.LOW)
     assert found.actual == f"2 nodes have {'c' * 32}"
     assert found.subject == "node.machine_id"
 

@@ -171,26 +171,6 @@ def read_only_remounts(facts: FactView, params: Mapping[str, Any], tables: Table
     return [about(str(row["path"]), failed(expected, f"read-only ({row['source']}, {row['fstype']})")) for row in wrong]
 
 
-def numa_memory(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
-    """Nodes with CPUs have memory of about the same size.
-
-    Params:
-        tolerance_pct: how much less than the largest is no matter.
-    """
-    rows = [row for row in facts.rows("numa.nodes") if read(row, "cpus")]
-    sizes = [read(row, "mem_total_mib") for row in rows]
-    if len(rows) < 2 or None in sizes:
-        return [not_judged("there is nothing to compare: one NUMA node")]
-    most = max(sizes)
-    least = most * (100 - float(params["tolerance_pct"])) / 100
-
-    def judge(row: Row) -> RowResult:
-        size = read(row, "mem_total_mib")
-        return (passed if size >= least else failed)(f"about {most} MiB, as the others", f"{size} MiB")
-
-    return judge_rows(rows, judge, lambda row: f"NUMA node {row['node']}")
-
-
 def one_dimm_size(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """EDAC's modules have one size."""
     sizes = [f"{int(size) / 1024:g} GiB" for size in facts.value("edac.dimm_sizes_mib")]

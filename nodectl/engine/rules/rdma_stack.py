@@ -27,6 +27,7 @@ _INFINIBAND_CLASS = "0207"
 _HANDED_ON = "vfio-pci"
 _DMABUF_KERNEL = "5.12"
 _MANY_VIRTUAL = 4
+_FULL_PORT_GBPS = 200.0
 _KERNEL_PACKAGES = (
     "mlnx-ofed-kernel-dkms", "mlnx-ofed-kernel-modules", "kmod-mlnx-ofa_kernel", "mlnx-ofa_kernel-dkms",
 )  # fmt: skip
@@ -253,7 +254,8 @@ def _has_fabric(facts: FactView, tables: Tables, params: Params, gpus: int) -> b
         if read(row, "state") != "active" or not row.get("driver") or row.get("nvswitch_bridge"):
             continue
         if row.get("link_layer") != ETHERNET:
-            ports += 1
+            # One EDR or HDR100 port beside four GPUs is for storage and MPI: it counts half of one of 200 Gb/s.
+            ports += min(1.0, (number(row.get("rate_gbps")) or _FULL_PORT_GBPS) / _FULL_PORT_GBPS)
         elif (number(row.get("rate_gbps")) or 0) >= float(params["least_gbps"]):
             is_virtual = bool(kinds.get(row["device"], {}).get("virtual"))
             virtual += is_virtual
