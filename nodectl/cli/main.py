@@ -20,6 +20,7 @@ COMMANDS = {
     "record": ("nodectl.cli.record", "Keep the live telemetry of nodes in a file, to replay it"),
     "checks": ("nodectl.cli.checks", "List the checks of the catalogue, and write your own"),
     "explain": ("nodectl.cli.checks.show", "What one check asks for, why, who says so, and how to mend it"),
+    "watch": ("nodectl.cli.watch", "Live telemetry: a screen, a table, JSON lines or CSV"),
     "facts": ("nodectl.cli.facts", "List the facts that checks can ask for, or print those of a node"),
     "hosts": ("nodectl.cli.hosts", "Print what an inventory resolves to, and how each node would be reached"),
 }
