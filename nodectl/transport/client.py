@@ -1,11 +1,10 @@
 """paramiko's Transport, driven the way that measurements showed to be fast and safe.
 
-This and `login.py`, `agent.py`, `keys.py` are the only modules that know paramiko. What is changed here, and why:
+This, `packetizer.py`, `login.py`, `agent.py` and `keys.py` are the only modules that know paramiko's insides. What is
+changed here, and why:
 
-* Reads are blocking and buffered. paramiko polls each socket ten times a second and reads a packet with two or more
-  system calls; here a thread sleeps until there is data, and whoever wants to end it shuts the socket down.
+* Its reads are those of `packetizer.py`: nothing polls.
 * No timer thread for each handshake: the watchdog of `attempt.py` holds every deadline.
-* The sizes of a banner line and of a packet are capped before memory is taken for them.
 * What the server said when it refused (offered algorithms, disconnect text, channel error) is kept for the user.
 """
 
@@ -23,17 +22,13 @@ from paramiko.buffered_pipe import PipeTimeout
 from paramiko.channel import Channel
 from paramiko.common import CONNECTION_FAILED_CODE, cMSG_CHANNEL_OPEN, cMSG_CHANNEL_WINDOW_ADJUST
 from paramiko.message import Message
-from paramiko.packet import NeedRekeyException, Packetizer
 from paramiko.ssh_exception import IncompatiblePeer, SSHException
 
 from nodectl.transport.base import inner, printable
 from nodectl.transport.host_keys import ShownKey
+from nodectl.transport.packetizer import BufferedPacketizer
 
 _CONNECT_FAILED = 2  # the one code whose text says more than its name
-
-MAX_BANNER_LINE = 8192
-MAX_PACKET = 256 * 1024
-"""Both as in OpenSSH."""
 
 KEX = (
     "mlkem768x25519-sha256",
@@ -80,92 +75,6 @@ class Stream(Protocol):
     def recv(self, size: int, /) -> bytes: ...
     def close(self) -> None: ...
     def settimeout(self, value: float | None, /) -> None: ...
-
-
-class BufferedPacketizer(Packetizer):
-    """Reads in large pieces, blocks until there is data, and never reads more than a sane packet."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
-        self._stream = stream
-        self._buffer = b""
-        self._at = 0
-        self.quick_acks = False
-        self.on_read: Callable[[int], None] | None = None
-        self._finishing = False
-
-    def _log(self, level: int, msg: Any) -> None:
-        """Nothing is logged."""
-
-    def start_handshake(self, timeout: float) -> None:
-        """No timer: the watchdog looks after this."""
-
-    def close(self) -> None:
-        shutdown = getattr(self._stream, "shutdown", None)
-        if shutdown is not None:
-            with contextlib.suppress(OSError):
-                shutdown(socket.SHUT_RDWR)
-        super().close()
-
-    def finish(self, within_s: float) -> None:
-        """Read for this long at most, or, with 0, only what has been read already; then the connection is over. To be
-        called by the thread that reads it."""
-        self._finishing = True
-        with contextlib.suppress(OSError):
-            self._stream.settimeout(within_s)
-
-    def _fill(self, check_rekey: bool) -> None:
-        """Append what has come to the buffer; blocks until something has."""
-        rest = self._buffer[self._at :]
-        try:
-            data = self._stream.recv(65536)
-        except TimeoutError:
-            if self.closed or self._finishing:
-                raise EOFError from None
-            if check_rekey and not rest and self.need_rekey():
-                raise NeedRekeyException from None
-            return
-        except OSError:
-            if self.closed or self._finishing:
-                raise EOFError from None
-            raise
-        if not data:
-            raise EOFError
-        if self.on_read is not None:
-            self.on_read(len(data))
-        if self.quick_acks:
-            # sshd's own Nagle waits for our acknowledgement; the kernel forgets this option after each use.
-            with contextlib.suppress(OSError):
-                self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        self._buffer, self._at = (rest + data if rest else data), 0
-
-    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        if not 0 <= n <= MAX_PACKET:
-            raise SSHException(f"a packet of {n} bytes is not valid")
-        while len(self._buffer) - self._at < n:
-            self._fill(check_rekey)
-        self._at += n
-        return self._buffer[self._at - n : self._at]
-
-    def readline(self, timeout: float) -> str:
-        while (end := self._buffer.find(b"\n", self._at)) < 0:
-            if len(self._buffer) - self._at > MAX_BANNER_LINE:
-                raise SSHException("the first line is too long")
-            self._fill(False)
-        line = self._buffer[self._at : end]
-        self._at = end + 1
-        return line.decode("utf-8", "replace").rstrip("\r")
-
-    def write_all(self, out: Any) -> None:
-        view = memoryview(out)
-        while view:
-            try:
-                sent = self._stream.send(view)
-            except (OSError, SSHException):  # also EAGAIN: a limited send that ran out of time
-                raise EOFError from None
-            if sent <= 0:
-                raise EOFError
-            view = view[sent:]
 
 
 class TunnelRefused(SSHException):

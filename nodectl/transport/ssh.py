@@ -23,6 +23,7 @@ from nodectl.transport.host_keys import HostKeys
 from nodectl.transport.jump import MAX_HOPS, Bastions, Link, parse_hops
 from nodectl.transport.keys import KeyRing
 from nodectl.transport.login import log_in
+from nodectl.transport.pump import Pump
 from nodectl.transport.reasons import handshake_failure
 from nodectl.transport.session import converse
 from nodectl.transport.settings import HostSettings
@@ -65,6 +66,7 @@ class SshTransport:
         self._lock = threading.RLock()
         self._links: set[ClientTransport] = set()
         self._streams: set[SshStream] = set()
+        self._pump = Pump()
         self._closed = False
 
     def run(self, node: Node, request: Request, sink: Sink, stop: threading.Event | None = None) -> Reply:
@@ -105,7 +107,7 @@ class SshTransport:
             attempt.unlimited()
         if self._closed or (stop is not None and stop.is_set()):
             stream.close()
-        stream.hand_over()
+        stream.hand_over(self._pump)
         return stream
 
     def _forget(self, stream: SshStream) -> None:
@@ -121,6 +123,7 @@ class SshTransport:
             stream.close()
         for link in links:  # first of all, and without a word to the server: what would be said could block
             shut(link.sock)
+        self._pump.close()
         self._bastions.close()
         self._keys.close()
         end = time.monotonic() + JOIN_S

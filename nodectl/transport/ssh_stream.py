@@ -1,7 +1,7 @@
 """A stream over an SSH connection of its own: the connection's thread hands data on, and ends it as its last act.
 
-While it runs, that thread is all there is: it sleeps in `recv` until there is data. Nothing polls, and no lock is
-shared between nodes.
+While it runs, that thread sleeps: in `recv` until there is data or, on a plain TCP connection, until there is something
+else than data, which the one thread of `pump.py` reads for all. Nothing polls, and no lock is shared between nodes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from collections.abc import Callable
 
 import msgspec
 from paramiko.channel import Channel
+from paramiko.common import MSG_CHANNEL_DATA
+from paramiko.message import Message
 from paramiko.ssh_exception import SSHException
 
 from nodectl.model import Reason
 from nodectl.transport.attempt import Attempt
 from nodectl.transport.base import STDERR_CAP_BYTES, Reply
-from nodectl.transport.client import BufferedPacketizer, ClientTransport, give_window, sending_on
+from nodectl.transport.client import ClientTransport, give_window, sending_on
+from nodectl.transport.packetizer import BufferedPacketizer
+from nodectl.transport.pump import Pump
 from nodectl.transport.reasons import session_failure
 from nodectl.transport.session import EXIT_STATUS_WAIT_S, Tap
 from nodectl.transport.sockets import shut
@@ -79,7 +83,7 @@ class SshStream:
         link.on_gone = self._link_gone
         packetizer = link.packetizer
         assert isinstance(packetizer, BufferedPacketizer)
-        packetizer.on_read = self._read
+        packetizer.pace, packetizer.pause = self._pace.take, attempt.pause
         attempt.enter("open")
         try:
             channel = link.open_channel("session", window_size=WINDOW_BYTES, timeout=attempt.remaining_s() + 1.0)
@@ -116,9 +120,12 @@ class SshStream:
         """It was not started: undo everything and say so."""
         self._end(Reply(reason=reason, reached=False, stderr=bytes(self._stderr)))
 
-    def hand_over(self) -> None:
-        """From now on the connection's thread ends the stream; or this one does, if that is gone already."""
+    def hand_over(self, pump: Pump) -> None:
+        """From now on the connection's thread ends the stream; or this one does, if that is gone already. While there
+        is nothing but data, `pump` reads it."""
         assert self._link is not None
+        assert isinstance(self._link.packetizer, BufferedPacketizer)
+        self._link.packetizer.park_with(pump, self)
         with self._lock:
             self._handed_over = True
             gone, eof = self._gone, self._eof
@@ -129,13 +136,34 @@ class SshStream:
                 self._channel.status_event.wait(EXIT_STATUS_WAIT_S)
             shut(self._link.sock)
 
-    def _read(self, count: int) -> None:
-        """The connection's thread has read something."""
-        wait_s = self._pace.take(count)
-        if wait_s:
-            self._attempt.pause(wait_s)
+    def may_park(self) -> bool:
+        """See `packetizer.Parking`."""
+        self._give_back(0)
+        link = self._link
+        return link is not None and not link.in_kex and link.clear_to_send.is_set()
+
+    def take(self, kind: int, message: Message) -> bool:
+        """See `packetizer.Parking`. Sends nothing: a node that does not read must not hold up the others."""
+        channel = self._channel
+        if kind != MSG_CHANNEL_DATA or channel is None or channel.closed:
+            return False
+        if message.get_int() != channel.chanid:
+            message.rewind()
+            return False
+        data = message.get_binary()
+        self._deliver(data)
+        self._owed += len(data)
+        return True
+
+    def wanted(self) -> bool:
+        """See `packetizer.Parking`. Window space has to be given back."""
+        return self._owed >= GIVE_AFTER_BYTES
 
     def _stdout(self, data: bytes) -> None:
+        self._deliver(data)
+        self._give_back(len(data))
+
+    def _deliver(self, data: bytes) -> None:
         self._received += len(data)
         try:
             self._feed(data)
@@ -143,7 +171,6 @@ class SshStream:
             self._error = exc
             self._feed = _drop
             self.close()
-        self._give_back(len(data))
 
     def _stderr_data(self, data: bytes) -> None:
         self._stderr += data[: STDERR_CAP_BYTES - len(self._stderr)]

@@ -62,7 +62,8 @@ class StreamSink(Protocol):
     """Takes what comes."""
 
     def feed(self, data: bytes) -> None:
-        """Some stdout. Called in the connection's own thread, one call at a time; must not block."""
+        """Some stdout. One call at a time, though not always in the same thread, which other nodes share: it must not
+        block."""
 
     def ended(self, reply: Reply) -> None:
         """It is over. `reply.reason` is None if the command ended by itself; its exit status is in the reply then."""

@@ -39,9 +39,9 @@ def test_the_reasons_are_those_of_run(server: SshFleet, opened: Opener) -> None:
     make_key(stranger)
     server.start()
     good = server.node("gpu001")
-    with serving(closes) as hangs_up, serving(says(b"220 mail\r\n", then_close=True)) as mail, socket.create_server(("", 0)) as gone:
-        port = gone.getsockname()[1]
-        gone.close()
+    with serving(closes) as hangs_up, serving(says(b"220 mail\r\n", then_close=True)) as mail:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
         nodes = [
             (here(port), Unreachable.REFUSED),
             (here(hangs_up.port), Unreachable.PROTOCOL),

@@ -151,7 +151,7 @@ def test_transports_close_ends_all_streams(fleet: SshFleet, opened: Opener, tran
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_in_steady_state_nothing_watches(fleet: SshFleet, opened: Opener, transport: str) -> None:
-    """One thread for each ssh node, one for all children; and they sleep."""
+    """One thread for each ssh node and one that reads for them, one for all children; and they sleep."""
     transports = opened()
     before = set(threading.enumerate())
     flows = [begin(transports, node_of(fleet, transport), "echo up; exec cat\n")[0] for _ in range(4)]
@@ -159,7 +159,7 @@ def test_in_steady_state_nothing_watches(fleet: SshFleet, opened: Opener, transp
         flow.wait_for(b"up\n")
     time.sleep(0.3)
     added = [thread for thread in threading.enumerate() if thread not in before and "watchdog" not in thread.name]
-    assert len(added) == (4 if transport == "ssh" else 1)
+    assert len(added) == (5 if transport == "ssh" else 1)
     assert not transports._watchdog._attempts
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw  # of all threads
     time.sleep(1.0)
