@@ -10,6 +10,7 @@ import msgspec
 
 from nodectl.catalogue.combine import PythonRule
 from nodectl.catalogue.compile import compile_expect, compile_expression, compile_rule
+from nodectl.catalogue.fix_steps import STEPS, problem_with
 from nodectl.catalogue.model import Check, Fix, Param
 from nodectl.catalogue.operators import Expression
 from nodectl.catalogue.problems import (
@@ -128,16 +129,19 @@ def read_check(doc: Doc, area: str, around: Surroundings, problems: list[str]) -
     )
 
 
-def _say_lost_conditions(place: Place, raw: Any) -> None:
-    """In `all` and `any`, a part that is not applicable is left out: a condition that should keep the check away would
-    let it through."""
+def _say_lost_conditions(place: Place, raw: Any, *, inside: bool = False) -> None:
+    """In `all` and `any`, a part that is not applicable is left out, and so is its `not`: a condition that should keep
+    the check away would let it through."""
+    if not isinstance(raw, dict):
+        return
+    if inside and raw.get("if_absent") == "not_applicable":
+        place.at("if_absent").say("not_applicable would leave this condition out: for false say fail")
+    if "not" in raw:
+        _say_lost_conditions(place.at("not"), raw["not"], inside=inside)
     for key in ("all", "any"):
-        parts = raw.get(key) if isinstance(raw, dict) else None
+        parts = raw.get(key)
         for number, part in enumerate(parts if isinstance(parts, list) else []):
-            at = place.at(key, number)
-            if isinstance(part, dict) and part.get("if_absent") == "not_applicable":
-                at.at("if_absent").say("not_applicable would leave this condition out: for false say fail")
-            _say_lost_conditions(at, part)
+            _say_lost_conditions(place.at(key, number), part, inside=True)
 
 
 def _read_id(place: Place, body: dict[str, Any], area: str) -> str:
@@ -256,6 +260,12 @@ def _read_fix(place: Place, raw: Any, scope: Scope) -> Fix | None:
                 scope.used_params.add(str(value["param"]))
             elif isinstance(value, dict) and not all(text_of(item) is not None for item in value.values()):
                 at.say("a literal, a list, {param: …}, or one value per OS family is wanted")
+        if step and step not in STEPS:
+            place.at("step").say_unknown("step", step, STEPS)
+        elif step:
+            name, problem = problem_with(step, params)
+            if problem:
+                place.at("params", *([name] if name else [])).say(problem)
     for key, known in (("phase", PHASES), ("risk", RISKS), ("reboot", REBOOTS)):
         if raw.get(key) not in known:
             place.at(key).say_unknown(key, raw.get(key), known)

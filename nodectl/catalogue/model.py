@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from nodectl.catalogue.combine import PythonRule
+from nodectl.catalogue.fix_steps import by_hand
 from nodectl.catalogue.operands import Context
 from nodectl.catalogue.operators import Expression
 from nodectl.catalogue.tables import Table
@@ -85,15 +86,6 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
         return key if self.type in ("int", "float", "bool", "str") else value
 
 
-# What a step of the fix-up templates comes to, for a person.
-_BY_HAND = {
-    "service_enable": "systemctl enable --now {service}",
-    "sysctl": "{key} = {value} in a file of /etc/sysctl.d, then sysctl --system",
-    "kernel_argument": "add {argument} to the boot arguments",
-    "cpu_governor": "cpupower frequency-set -g {governor}, and at boot through tuned or a unit of its own",
-}
-
-
 class Fix(msgspec.Struct, frozen=True, kw_only=True):
     """How to mend it: a step of the fix-up templates, or words for a person.
 
@@ -117,13 +109,7 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
         """One line for a person who mends it by hand."""
         if self.manual:
             return self.manual
-        shown = {name: show(value) for name, value in self.params.items()}
-        by_hand = _BY_HAND.get(self.step)
-        try:
-            text = by_hand.format(**shown) if by_hand else ""
-        except KeyError:
-            text = ""
-        text = text or f"{self.step} ({', '.join(f'{name} {value}' for name, value in shown.items())})"
+        text = by_hand(self.step, {name: show(value) for name, value in self.params.items()})
         return text if self.reboot == "never" else f"{text}; reboot {self.reboot}"
 
 

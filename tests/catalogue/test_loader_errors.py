@@ -60,6 +60,9 @@ CASES: list[tuple[str, str, str]] = [
     (EXPECT, EXPECT + "\napplies_when: {all: [{fact: gpu.count, ge: 1, if_absent: not_applicable}]}",
      ("gpu.yaml:7: gpu.count: applies_when.all[0].if_absent: not_applicable would leave this condition out: for false "
      "say fail")),
+    (EXPECT, EXPECT + "\napplies_when: {any: [{not: {not: {fact: gpu.count, ge: 1, if_absent: not_applicable}}}]}",
+     ("gpu.yaml:7: gpu.count: applies_when.any[0].not.not.if_absent: not_applicable would leave this condition out: "
+     "for false say fail")),
     (EXPECT, "expect: {fact: gpu.count, present: yes}",
      'gpu.yaml:6: gpu.count: expect.present: true or false is wanted, not "yes" (only true and false are booleans)'),
     (EXPECT, "expect: {fact: gpu.count, as: int, present: true}",
@@ -122,7 +125,15 @@ CASES: list[tuple[str, str, str]] = [
      "gpu.yaml:5: gpu.count: params.least.default: 0 is below the least allowed, 1"),
     ("severity: high", "severity: high\nparams: {least: {type: int, default: 1}}",
      'gpu.yaml:5: gpu.count: params.least: the parameter "least" is not used: take it out'),
-    ("severity: high", "severity: high\nfix: {step: x, phase: soon, risk: low, reboot: never}",
+    ("severity: high", "severity: high\nfix: {step: sysctls, phase: sysctl, risk: low, reboot: never}",
+     'gpu.yaml:5: gpu.count: fix.step: unknown step "sysctls"; did you mean "sysctl"?'),
+    ("severity: high", "severity: high\nfix: {step: sysctl, params: {key: a}, phase: sysctl, risk: low, reboot: never}",
+     "gpu.yaml:5: gpu.count: fix.params: the step sysctl wants key, value: value is missing"),
+    ("severity: high",
+     "severity: high\nfix: {step: module_load, params: {module: a, modul: b}, phase: modules, risk: low, reboot: never}",
+     "gpu.yaml:5: gpu.count: fix.params.modul: the step module_load has no parameter modul (it has module)"),
+    ("severity: high",
+     "severity: high\nfix: {step: module_load, params: {module: a}, phase: soon, risk: low, reboot: never}",
      ('gpu.yaml:5: gpu.count: fix.phase: unknown phase "soon": one of guard, drain, packages, modules, files, sysctl, '
      "services, firmware, reboot is wanted")),
     ("title: There is a GPU", "title: Ensure there is a GPU",
