@@ -130,8 +130,8 @@ CASES: list[tuple[str, str, str]] = [
     ("severity: high", "severity: high\nfix: {step: sysctl, params: {key: a}, phase: sysctl, risk: low, reboot: never}",
      "gpu.yaml:5: gpu.count: fix.params: the step sysctl wants key, value: value is missing"),
     ("severity: high",
-     "severity: high\nfix: {step: module_load, params: {module: a, modul: b}, phase: modules, risk: low, reboot: never}",
-     "gpu.yaml:5: gpu.count: fix.params.modul: the step module_load has no parameter modul (it has module)"),
+     "severity: high\nfix: {step: module_load, params: {module: a, mod: b}, phase: modules, risk: low, reboot: never}",
+     "gpu.yaml:5: gpu.count: fix.params.mod: the step module_load has no parameter mod (it has module)"),
     ("severity: high",
      "severity: high\nfix: {step: module_load, params: {module: a}, phase: soon, risk: low, reboot: never}",
      ('gpu.yaml:5: gpu.count: fix.phase: unknown phase "soon": one of guard, drain, packages, modules, files, sysctl, '
