@@ -37,7 +37,7 @@ class Amount(click.ParamType):  # type: ignore[type-arg]
         unit = self._units.get(parts[2]) if parts else None
         amount = float(parts[1]) * unit if parts and unit else -1.0
         if not self._least <= amount <= self._most:
-            self.fail(f"{value!r} is not a {self.name} that can be: say {self._example}", param, ctx)
+            self.fail(f"{value!r}: this {self.name} cannot be; say {self._example}", param, ctx)
         return amount
 
 

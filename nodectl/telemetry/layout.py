@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from nodectl.telemetry.fields import FAST, GPU_FIELDS, HOST_FIELDS, SLOW, Field
@@ -46,17 +47,26 @@ class Placement:
 
 
 class Layout:
-    """The placements of one stream's four kinds of values."""
+    """The placements of one stream's four kinds of values: names of the fast and the slow ones, empty for ours."""
 
     __slots__ = ("gpu_fast", "gpu_slow", "host_fast", "host_slow")
 
-    def __init__(self, hello: Hello) -> None:
-        gpu_fast, gpu_slow = _names(hello.gpu_fields, hello.gpu_slow_fields, GPU_FIELDS)
-        host_fast, host_slow = _names(hello.host_fields, hello.host_slow_fields, HOST_FIELDS)
+    def __init__(
+        self, gpu_fast: Sequence[str], gpu_slow: Sequence[str], host_fast: Sequence[str], host_slow: Sequence[str]
+    ) -> None:
+        gpu_fast, gpu_slow = _names(gpu_fast, gpu_slow, GPU_FIELDS)
+        host_fast, host_slow = _names(host_fast, host_slow, HOST_FIELDS)
         self.gpu_fast = Placement(gpu_fast, GPU_FIELDS, FAST)
         self.gpu_slow = Placement(gpu_slow, GPU_FIELDS, SLOW)
         self.host_fast = Placement(host_fast, HOST_FIELDS, FAST)
         self.host_slow = Placement(host_slow, HOST_FIELDS, SLOW)
+
+
+_layout = functools.lru_cache(maxsize=32)(Layout)  # the streams of a fleet are of a few kinds at most
+
+
+def layout_of(hello: Hello) -> Layout:
+    return _layout(hello.gpu_fields, hello.gpu_slow_fields, hello.host_fields, hello.host_slow_fields)
 
 
 def field_names(fields: Sequence[Field], beat: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from nodectl.model import Reason
 from nodectl.telemetry.fields import GPU_FIELDS, GPU_INDEX, HOST_FIELDS, HOST_INDEX
 from nodectl.telemetry.history import COARSE_FIELDS, COARSE_STEPS, NAN, Coarse, Recent
-from nodectl.telemetry.layout import Layout, Row
+from nodectl.telemetry.layout import Layout, Row, layout_of
 from nodectl.telemetry.messages import STREAM_VERSION, Bye, Event, Hello, Message, Process, Slow, Tick
 
 CONNECTING, LIVE, STALE, RETRY, FAILED, ENDED = "connecting", "live", "stale", "retry", "failed", "ended"
@@ -126,7 +126,7 @@ class LiveNode:
         ]
         paced = self.hello is not None and self.hello.interval_s == hello.interval_s
         self.hello, self.heard_at = hello, at
-        self._layout = Layout(hello)
+        self._layout = layout_of(hello)
         self.seq = 0
         notes = list(hello.cut)
         if hello.newer:
