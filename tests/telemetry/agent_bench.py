@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -52,7 +53,9 @@ class RunningAgent:
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
         pynvml: bool = True,
+        sooner: Mapping[str, float] | None = None,
     ) -> None:
+        """sooner: other values for the agent's waiting times, by the names of its constants."""
         self.process = subprocess.Popen(
             [python, "-S", "-c", BOOT],
             stdin=subprocess.PIPE,
@@ -61,6 +64,12 @@ class RunningAgent:
             env={"PATH": os.environ["PATH"], **(env or {})},
         )
         parts = ([("pynvml", pynvml_source())] if pynvml else []) + sources()
+        for name, value in (sooner or {}).items():
+            changed = [
+                (part, re.sub(rf"^{name} = [\d.]+", f"{name} = {value}", text, flags=re.M)) for part, text in parts
+            ]
+            assert changed != parts, f"there is no {name}"
+            parts = changed
         assert self.process.stdin
         self.process.stdin.write(json.dumps({"sources": parts, "options": dict(options)}).encode() + b"\n")
         self.process.stdin.flush()

@@ -26,7 +26,7 @@ NEWER = frozenset(
     get_native_id excepthook raise_signal pidfd_open pidfd_send_signal removeprefix removesuffix cached_property
     capture_output fromisoformat freeze prod isqrt dataclass Protocol Literal Final TypedDict ParamSpec
     memfd_create copy_file_range preadv waitstatus_to_exitcode singledispatchmethod get_running_loop
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 

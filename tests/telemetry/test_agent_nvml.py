@@ -35,8 +35,8 @@ def fake(library: Path, tmp_path: Path) -> Iterator[FakeNvml]:
 def start(fake: FakeNvml) -> Iterator[Start]:
     running: list[RunningAgent] = []
 
-    def begin(**options: Any) -> RunningAgent:
-        running.append(RunningAgent({**FAST_BEATS, **options}, fake.env))
+    def begin(sooner: dict[str, float] | None = None, **options: Any) -> RunningAgent:
+        running.append(RunningAgent({**FAST_BEATS, **options}, fake.env, sooner=sooner))
         return running[-1]
 
     yield begin
@@ -191,12 +191,30 @@ def test_a_gpu_lost_and_back(start: Start, fake: FakeNvml, code: int) -> None:
     assert fast(agent.kind("t")["g"][1], "temperature_c") == 41
 
 
+def test_nvml_is_opened_again_for_a_lost_gpu(start: Start, fake: FakeNvml) -> None:
+    """Old handles of a GPU that was reset stay lost: only a new nvmlInit gives one that answers."""
+    agent = start({"REOPEN_S": 1.0, "RETRY_LOST_S": 1000.0})
+    agent.kind("t")
+    fake.gpu(1, code=GPU_IS_LOST)
+    agent.event("lost")
+    opened = fake.calls("init")
+    agent.until(lambda message: message["k"] == "t" and fake.calls("init") > opened)
+    agent.kind("t")
+    tick = agent.kind("t")
+    assert tick["g"][1] is None
+    assert fast(tick["g"][0], "temperature_c") == 40
+    fake.gpu(1, code=0)
+    assert agent.event("back")["gpu"] == "1"
+    back = agent.until(lambda message: message["k"] == "t" and message["g"][1] is not None)
+    assert fast(back["g"][1], "temperature_c") == 41
+
+
 def test_a_gpu_that_has_no_handle_keeps_its_place(start: Start, fake: FakeNvml) -> None:
     fake.set(count=3)
     fake.gpu(1, no_handle=GPU_IS_LOST)
     agent = start()
-    assert agent.event("lost")["gpu"] == "1"
     hello = agent.kind("hello")
+    assert agent.event("lost")["gpu"] == "1"
     assert [gpu["index"] for gpu in hello["gpus"]] == ["0", "1", "2"]
     rows = agent.kind("t")["g"]
     assert rows[1] is None
@@ -299,7 +317,7 @@ def test_slow_calls_make_ticks_rarer_not_late(start: Start, fake: FakeNvml) -> N
 
 def test_nvml_that_cannot_be_opened_and_then_can(start: Start, fake: FakeNvml) -> None:
     fake.set(init_code=18)
-    agent = start()
+    agent = start({"RETRY_OPEN_S": 2.0})
     hello = agent.kind("hello")
     assert hello["backend"] == "none"
     assert "version mismatch" in hello["why"].lower()
@@ -309,7 +327,7 @@ def test_nvml_that_cannot_be_opened_and_then_can(start: Start, fake: FakeNvml) -
     assert tick["h"][1] is not None
     assert agent.kind("s")["g"] is None
     fake.set(init_code=0)
-    agent.event("devices", timeout_s=45)
+    agent.event("devices")
     assert agent.kind("hello")["backend"] == "nvml"
     assert len(agent.kind("t")["g"]) == 2
     assert fake.calls("init") == 2
@@ -317,7 +335,7 @@ def test_nvml_that_cannot_be_opened_and_then_can(start: Start, fake: FakeNvml) -
 
 def test_nvml_init_that_hangs(start: Start, fake: FakeNvml) -> None:
     fake.set(init_hang=1)
-    agent = start()
+    agent = start({"OPEN_PATIENCE_S": 2.0})
     hello = agent.kind("hello")
     assert hello["backend"] == "none"
     assert "nvmlInit has not returned" in hello["why"]

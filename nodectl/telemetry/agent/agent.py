@@ -81,6 +81,7 @@ class Agent:
         self._cpu: "tuple[float, float] | None" = None
         self._dropped = 0
         self._errors: "set[str]" = set()
+        self._early: "list[dict[str, typing.Any]]" = []
 
     # What the workers say
 
@@ -92,7 +93,7 @@ class Agent:
     def _take(self) -> None:
         for item in self.outbox.take():
             if isinstance(item, dict):
-                self.output.keep(line_of(item))
+                self._event(item)
                 continue
             self._error_of(item)
             self.gpus.returned(item)
@@ -103,6 +104,13 @@ class Agent:
                     self._tell_devices("NVML can be read" if not self.gpus.why else self.gpus.why)
             elif item.kind == "slow" and not item.abandoned:
                 self._slow_done(item)
+
+    def _event(self, event: "dict[str, typing.Any]") -> None:
+        """Sends an event; what happens while the GPUs are looked up waits for the hello that names them."""
+        if self._said_hello:
+            self.output.keep(line_of(event))
+        else:
+            self._early.append(event)
 
     def _error_of(self, job: Job) -> None:
         """A job that failed by itself is a bug: said once for each kind of it."""
@@ -147,6 +155,9 @@ class Agent:
             "host_slow_fields": HOST_SLOW,
         }
         self.output.keep(line_of(message))
+        early, self._early = self._early, []
+        for event in early:
+            self.output.keep(line_of(event))
 
     def _begin_tick(self, now: float) -> None:
         patience = min(LATE_S, max(0.5, self.options.interval_s))
@@ -158,6 +169,10 @@ class Agent:
     def _end_tick(self, sample: Sample, now: float) -> None:
         """Writes a tick with what is there of it."""
         self._sample = None
+        if sample.gpu is not None and sample.gpu.generation > self._generation:
+            self._take()  # the hello that goes with these rows
+            if sample.gpu.generation > self._generation and not self.gpus.why:
+                self._tell_devices("the devices were looked up anew")
         devices = len(self.gpus.gpus.devices) if not self.gpus.why else 0
         rows: "list[typing.Any]" = [None] * devices
         job = sample.gpu
@@ -185,7 +200,7 @@ class Agent:
             return
         self._slow = None
         anew, processes = job.result or [False, []]
-        if anew:
+        if anew and self._generation != self.gpus.gpus.generation:
             self._hello()
         fits = job.rows and job.generation == self._generation
         self._slow_line(job.rows if fits else None, processes)

@@ -216,10 +216,12 @@ class Gpus:
         if seen == self._seen and not (still_lost and now - self._opened_at >= REOPEN_S):
             return
         before = [device.facts for device in self.devices], self.unsupported()
-        changed = seen != self._seen
+        changed, generation = seen != self._seen, self.generation
         self.open(job)
         after = [device.facts for device in self.devices], self.unsupported()
         job.result = changed or before != after
+        if not job.result:
+            self.generation = generation  # rows still mean what the last hello said
         if job.result:
             self._tell("devices", None, None, "%d GPUs and MIG devices" % len(self.devices))
 
