@@ -141,6 +141,8 @@ def memory_total(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
             return not_judged(f"the memory of {row.get('pci_id') or 'this device'} is not documented")
         if total is None:
             return not_judged("memory is not reported")
+        if row.get("memory_partition") not in (None, "NPS1") or row.get("compute_partition") not in (None, "SPX"):
+            return not_judged("the GPU is partitioned: what it shows may be the memory of a part")
         verdict = passed if total >= int(documented) * (1 - tolerance) else failed
         return verdict(f"at least {documented} MiB (less {tolerance:.0%})", f"{total} MiB")
 
