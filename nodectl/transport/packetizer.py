@@ -9,6 +9,7 @@ taken for them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -90,9 +91,11 @@ class BufferedPacketizer(Packetizer):
         rest = self._buffer[self._at :]
         try:
             data = self._stream.recv(READ_BYTES)
-        except TimeoutError:
+        except TimeoutError as exc:
             if self.closed or self._finishing:
                 raise EOFError from None
+            if exc.errno == errno.ETIMEDOUT:  # not a time limit of ours: TCP has given the peer up
+                raise
             if check_rekey and not rest and self.need_rekey():
                 raise NeedRekeyException from None
             return

@@ -14,6 +14,8 @@ BENCHES = {
     "evaluate": ["evaluate.py"],
     "judge": ["judge.py"],
     "across": ["across.py"],
+    "telemetry": ["telemetry/streams.py"],
+    "telemetry-1000": ["telemetry/streams.py", "--real", "1000", "--simulated", ""],
     "fanout": ["fanout/run.py", "--hosts", "50,200"],
     "fanout-50ms": ["fanout/run.py", "--hosts", "50,200", "--rtt-ms", "50"],  # needs root, for two network namespaces
     "fanout-1000": ["fanout/run.py", "--hosts", "1000", "--repeat", "1"],

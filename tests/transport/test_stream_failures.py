@@ -205,6 +205,43 @@ def test_dead_peers_are_noticed_by_tcp(server: SshFleet, opened: Opener) -> None
     stream.close()
 
 
+def test_a_node_that_reads_nothing_holds_up_nobody(server: SshFleet, opened: Opener) -> None:
+    """It sends, and what has to be said to it (window space) cannot be delivered; others share the reading thread."""
+    jammed = threading.Event()
+
+    def talk(connection: socket.socket, number: int) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with socket.create_connection((server["gpu001"].address, server.port)) as behind:
+
+            def up() -> None:
+                with contextlib.suppress(OSError):
+                    while not jammed.is_set() and (data := connection.recv(65536)):
+                        behind.sendall(data)
+
+            threading.Thread(target=up, daemon=True).start()
+            with contextlib.suppress(OSError):
+                while data := behind.recv(65536):
+                    connection.sendall(data)
+
+    with serving(talk) as front:
+        with server.known_hosts.open("a") as file:
+            file.write(f"[127.0.0.1]:{front.port} {server['gpu001'].public_key}\n")
+        node = msgspec.structs.replace(server.node("gpu001"), address="127.0.0.1", port=front.port)
+        transports = opened()
+        flood, flooding = begin(transports, node, "exec yes\n", max_bytes_per_s=50_000_000)
+        calm, stream = begin(transports, server.node("gpu001"), COUNTING)
+        calm.wait_for(b"line 3\n")
+        jammed.set()
+        time.sleep(0.5)
+        lines = calm.data.count(b"\n")
+        time.sleep(1.0)
+        assert calm.data.count(b"\n") - lines > 10
+        assert len(flood.data) > 1_000_000
+        stream.close()
+        flooding.close()
+        assert flood.reply().reason is not None
+
+
 @pytest.fixture
 def site(own_fleet: SshFleet) -> SshFleet:
     for name in ("bastion", "gpu001", "gpu002"):
@@ -247,9 +284,19 @@ def test_the_jump_host_goes_away(site: SshFleet, opened: Opener) -> None:
     assert again.code == Unreachable.CANCELLED.value
 
 
-def test_keys_are_exchanged_anew_under_a_stream(own_fleet: SshFleet, opened: Opener) -> None:
-    """A stream lasts for days; servers rekey after some data or time."""
-    own_fleet.add("gpu001", options={"RekeyLimit": "256K 1s"})
+@pytest.mark.parametrize(
+    "algorithms",
+    [
+        {"Ciphers": "aes128-gcm@openssh.com"},
+        {"Ciphers": "aes256-ctr", "MACs": "hmac-sha2-256-etm@openssh.com"},
+        {"Ciphers": "aes256-ctr", "MACs": "hmac-sha2-256"},  # lengths are encrypted: never read by the pump
+    ],
+)
+def test_keys_are_exchanged_anew_under_a_stream(
+    own_fleet: SshFleet, opened: Opener, algorithms: dict[str, str]
+) -> None:
+    """A stream lasts for days; servers rekey after some data or time. With every way of packing packets."""
+    own_fleet.add("gpu001", options={"RekeyLimit": "256K 1s", **algorithms})
     own_fleet.start()
     script = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); head -c 30000 /dev/zero; sleep 0.05; done; echo done\n"
     flow, stream = begin(opened(), own_fleet.node("gpu001"), script)
