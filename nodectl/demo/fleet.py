@@ -13,8 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from nodectl.demo.live import Line, LiveNode
 from nodectl.demo.recording import DATA
-from nodectl.demo.server import Answer, KeyPair, NodeServer
+from nodectl.demo.server import Answer, KeyPair, Live, NodeServer
 from nodectl.demo.story import FLEET, DemoNode, Door
 from nodectl.errors import UserError
 from nodectl.inventory import load_hosts
@@ -119,7 +120,7 @@ def _open(
             closed.bind(("127.0.0.1", 0))
             port: int = closed.getsockname()[1]
             return port
-        server = NodeServer(host_key, allowed, _answer(node), think_s=node.think_s)
+        server = NodeServer(host_key, allowed, _answer(node), _live(node), think_s=node.think_s)
     except OSError as error:
         raise _no_loopback(error) from error
     # At the end all servers are told to stop first; closing then waits for each only as long as it still needs.
@@ -133,6 +134,13 @@ def _answer(node: DemoNode) -> Answer:
         return node.recording().wire(nonce, sources)
 
     return answer
+
+
+def _live(node: DemoNode) -> Live:
+    def lines(interval_s: float) -> Iterator[Line]:
+        return LiveNode(node.name, node.live, h100=node.h100).lines(interval_s)
+
+    return lines
 
 
 def _head(folder: Path) -> str:

@@ -30,6 +30,20 @@ _ZERO_SERIAL = "165000000000"
 _ADMIN_UID = 1000
 
 
+def host_id(host: str) -> uuid.UUID:
+    """What the ids of a demo node are made from."""
+    return uuid.uuid5(uuid.NAMESPACE_DNS, f"{host}.demo.nodectl")
+
+
+def boot_id(host: str) -> str:
+    return str(uuid.uuid5(host_id(host), "boot"))
+
+
+def gpu_uuid(host: str, index: int) -> str:
+    """The UUID of a node's GPU, the same in what it is asked and in its telemetry."""
+    return f"GPU-{uuid.uuid5(host_id(host), str(index))}"
+
+
 def read_sections(path: Path) -> tuple[Section, ...]:
     """The sections of one file of `data/`.
 
@@ -98,13 +112,13 @@ class Recording:
 
     def name(self, host: str) -> None:
         """Its own host name, ids, GPU UUIDs and serial numbers, in place of the anonymous ones of the recording."""
-        own = uuid.uuid5(uuid.NAMESPACE_DNS, f"{host}.demo.nodectl")
+        own = host_id(host)
         pairs = (
             (HOST, host),
             ("0" * 32, own.hex),
-            (f"{_ZERO_UUID}0\n", f"{uuid.uuid5(own, 'boot')}\n"),
+            (f"{_ZERO_UUID}0\n", f"{boot_id(host)}\n"),
             (_ZERO_SERIAL, f"165{own.int % 10**9:09d}"),
-            *((f"GPU-{_ZERO_UUID}{index}", f"GPU-{uuid.uuid5(own, str(index))}") for index in range(len(GPU_BUSES))),
+            *((f"GPU-{_ZERO_UUID}{index}", gpu_uuid(host, index)) for index in range(len(GPU_BUSES))),
         )
         for source, reply in self._replies.items():
             sections = reply.sections

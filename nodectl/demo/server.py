@@ -2,7 +2,8 @@
 
 A connection goes the whole way that one to a real node goes: host key, public key login, one channel, the probe's
 script on stdin. Only what a shell would do with the script is played back: the server reads the script's first line and
-answers with the recorded node's sections for the sources that were asked.
+answers with the recorded node's sections for the sources that were asked; or, where it is the script that starts the
+telemetry agent, with a line every now and then until its stdin ends.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -28,12 +30,16 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
 )
 
+from nodectl.telemetry.launch import HEADER as LAUNCH_HEADER
+
 _HEADER = re.compile(rb"# nodectl-probe/1 nonce=([0-9a-f]{8,64}) sources=([a-z0-9_,]*)\n")
+_AGENT = re.compile(re.escape(LAUNCH_HEADER.encode()) + rb" interval=([0-9.]{1,12})[ \n]")
 _SHELLS = (b"exec sh", b"sh")
 _MAX_SCRIPT_BYTES = 1 << 20
 _CHUNK = 32 << 10
 _LOGIN_S = 30.0
 _LOOK_S = 0.05
+_LOOK_LIVE_S = 5.0
 # A client that goes away in the middle is no news, and the log of a server is not for the user's terminal.
 _LOG = "nodectl.demo.sshd"
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
@@ -41,6 +47,8 @@ logging.getLogger(_LOG).propagate = False
 
 # What to answer: nonce and source names to the bytes that the node would have sent.
 Answer = Callable[[str, list[str]], bytes]
+# What to send while telemetry runs: seconds from tick to tick to lines, each with when it is due (monotonic clock).
+Live = Callable[[float], Iterator[tuple[float, bytes]]]
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -94,12 +102,13 @@ class NodeServer:
     Args:
         host_key: the node's own.
         allowed: public key (`ssh-ed25519 AAAA...`) that may log in.
-        answer: makes the reply.
+        answer: makes the reply. live: makes the telemetry.
         think_s: how long the node takes to answer.
     """
 
-    def __init__(self, host_key: KeyPair, allowed: str, answer: Answer, *, think_s: float = 0.0) -> None:
-        self._host_key, self._allowed, self._answer, self._think_s = host_key.load(), allowed, answer, think_s
+    def __init__(self, host_key: KeyPair, allowed: str, answer: Answer, live: Live, *, think_s: float = 0.0) -> None:
+        self._host_key, self._allowed, self._think_s = host_key.load(), allowed, think_s
+        self._answer, self._live = answer, live
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._transports: set[paramiko.Transport] = set()
         self._closed = threading.Event()
@@ -179,13 +188,19 @@ class NodeServer:
 
     def _reply(self, channel: Any, command: bytes) -> None:
         channel.settimeout(_LOGIN_S)
-        script = bytearray()
+        script, agent = bytearray(), None
         if command in _SHELLS:
             while len(script) < _MAX_SCRIPT_BYTES and (data := channel.recv(_CHUNK)):
                 script += data
+                if agent := _AGENT.match(script):  # its stdin stays open
+                    break
         match = _HEADER.match(script)
-        if match is None:
-            channel.sendall_stderr(b"this is a recorded node: it only answers nodectl's probe\n")
+        if agent is not None:
+            self._closed.wait(self._think_s)
+            self._stream(channel, self._live(float(agent[1])))
+            channel.send_exit_status(0)
+        elif match is None:
+            channel.sendall_stderr(b"this is a recorded node: it only answers nodectl's probe and telemetry\n")
             channel.send_exit_status(127)
         else:
             self._closed.wait(self._think_s)
@@ -196,3 +211,24 @@ class NodeServer:
         give_up = time.monotonic() + 5
         while not channel.closed and not self._closed.is_set() and time.monotonic() < give_up:
             time.sleep(0.01)
+
+    def _stream(self, channel: Any, lines: Iterator[tuple[float, bytes]]) -> None:
+        """Sends each line when it is due, until the client ends stdin or goes away. After the last line: silence."""
+        for due_at, line in lines:
+            if not self._open_until(channel, due_at):
+                return
+            channel.settimeout(_LOGIN_S)
+            channel.sendall(line)
+        self._open_until(channel, math.inf)
+
+    def _open_until(self, channel: Any, due_at: float) -> bool:
+        """Waits, reading what is left of stdin. False: it has ended."""
+        while not self._closed.is_set():
+            left_s = due_at - time.monotonic()
+            if left_s <= 0:
+                return True
+            channel.settimeout(min(left_s, _LOOK_LIVE_S))
+            with contextlib.suppress(TimeoutError):
+                if not channel.recv(_CHUNK):
+                    return False
+        return False

@@ -1,8 +1,8 @@
 """What is the matter with each node of the demo fleet, as edits of the healthy recording.
 
-Four nodes are well, and a fifth is but for its firmware, which only a look at the others shows. The others each have one
-thing wrong that happens in real clusters, with all the traces that it leaves: in nvidia-smi, on the PCI bus, in the
-kernel log, among the services.
+Four nodes are well, and a fifth is but for its firmware, which only a look at the others shows. The others each have
+one thing wrong that happens in real clusters, with all the traces that it leaves: in nvidia-smi, on the PCI bus, in the
+kernel log, among the services, in the telemetry.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 
 import msgspec
 
+from nodectl.demo.live import IDLE, JOBS, LiveStory
 from nodectl.demo.recording import GPU_BUSES, Recording
 
 OLD_DRIVER, DRIVER = "580.95.05", "580.159.04"
@@ -31,7 +32,7 @@ class Door(enum.Enum):
 
 
 class DemoNode(msgspec.Struct, frozen=True):
-    """One node: what is wrong with it, and how long it takes to answer (seconds)."""
+    """One node: what is wrong with it, what its telemetry shows, and how long it takes to answer (seconds)."""
 
     name: str
     about: str = "healthy"
@@ -39,6 +40,7 @@ class DemoNode(msgspec.Struct, frozen=True):
     h100: bool = False
     door: Door = Door.OPEN
     think_s: float = 0.2
+    live: LiveStory = LiveStory()
 
     def recording(self) -> Recording:
         """What it answers."""
@@ -245,19 +247,46 @@ def _xid(gpu: int) -> str:
     return f"NVRM: Xid (PCI:0000:{GPU_BUSES[gpu]}:00)"
 
 
+_OFF_THE_BUS = LiveStory(
+    pace=0.7,
+    lost_gpu=5,
+    events=(
+        ("xid", 5, 79, "GPU has fallen off the bus."),
+        ("lost", 5, None, "GPU is lost"),
+    ),
+)
+_ROW_FAILED = LiveStory(
+    idle_gpus=(4,),
+    values={4: {"ecc_uncorrectable": 1.0, "remapped_rows": 1.0, "remap_pending": 1.0, "recovery_action": 4.0}},
+)
+# Both with the limit that their GPUs were left with, and one of them between two jobs now and then.
+_CAPPED, _CAPPED_JOBS = LiveStory(limit_w=500.0), LiveStory(limit_w=500.0, window=JOBS, pace=0.5)
+_LINKS = LiveStory(links=16 / 18, values={6: {"recovery_action": 1.0}})
+_HANGS = LiveStory(
+    events=(("xid", 3, 119, "Timeout after 6s of waiting for RPC response from GPU3 GSP!"),),
+    stops_after_s=5.0,
+)
+_MISMATCH = LiveStory(
+    no_driver="nvmlInit: Driver/library version mismatch (the driver was changed under a loaded kernel module: "
+    "reload it or reboot)"
+)
+_JOBS, _IDLE = LiveStory(window=JOBS, pace=0.6), LiveStory(window=IDLE)
+
 FLEET = (
     DemoNode("gpu-01", think_s=0.2),
-    DemoNode("gpu-02", "well, but for a VBIOS that no other node has", older_vbios, think_s=0.3),
-    DemoNode("gpu-03", "driver upgraded on disk, not rebooted", half_upgraded, think_s=0.1),
-    DemoNode("gpu-04", "GPU 5 has fallen off the bus", gpu_off_the_bus, think_s=0.5),
-    DemoNode("gpu-05", "uncorrectable memory error on GPU 4, row remap pending", memory_error, think_s=0.4),
-    DemoNode("gpu-06", "reinstalled without its tuning", not_tuned, think_s=0.3),
-    DemoNode("gpu-07", "reinstalled without its tuning", not_tuned, think_s=0.4),
-    DemoNode("gpu-08", "two NVLinks of GPU 6 are down", links_down, think_s=0.2),
-    DemoNode("gpu-09", "nvidia-smi hangs", driver_hangs, think_s=0.6),
+    DemoNode("gpu-02", "well, but for a VBIOS that no other node has", older_vbios, think_s=0.3, live=_JOBS),
+    DemoNode("gpu-03", "driver upgraded on disk, not rebooted", half_upgraded, think_s=0.1, live=_MISMATCH),
+    DemoNode("gpu-04", "GPU 5 has fallen off the bus", gpu_off_the_bus, think_s=0.5, live=_OFF_THE_BUS),
+    DemoNode(
+        "gpu-05", "uncorrectable memory error on GPU 4, row remap pending", memory_error, think_s=0.4, live=_ROW_FAILED
+    ),
+    DemoNode("gpu-06", "reinstalled without its tuning", not_tuned, think_s=0.3, live=_CAPPED),
+    DemoNode("gpu-07", "reinstalled without its tuning", not_tuned, think_s=0.4, live=_CAPPED_JOBS),
+    DemoNode("gpu-08", "two NVLinks of GPU 6 are down", links_down, think_s=0.2, live=_LINKS),
+    DemoNode("gpu-09", "nvidia-smi hangs", driver_hangs, think_s=0.6, live=_HANGS),
     DemoNode("gpu-10", think_s=0.4),
-    DemoNode("gpu-11", h100=True, think_s=0.3),
-    DemoNode("gpu-12", h100=True, think_s=0.2),
+    DemoNode("gpu-11", h100=True, think_s=0.3, live=_JOBS),
+    DemoNode("gpu-12", h100=True, think_s=0.2, live=_IDLE),
     DemoNode("gpu-13", "no SSH server", h100=True, door=Door.REFUSES),
     DemoNode("gpu-14", "its host key has changed", h100=True, door=Door.OTHER_KEY),
 )
