@@ -16,8 +16,9 @@ _HERE = Path(__file__).resolve().parent
 SOURCES_DIR = _HERE / "sources"
 
 HEADER = "# nodectl-probe/1"
-# A source of 4 MiB is broken; the reader has the same limit.
-SOURCE_CAP_BYTES = 4 * 1024 * 1024
+# A source of 2 MiB is broken; the reader has the same limit. Where nvidia-smi babbles, all sources that ask it do so at
+# once, and what the others say must still fit into a reply.
+SOURCE_CAP_BYTES = 2 * 1024 * 1024
 # Fast sources take milliseconds. When a file system hangs under several of them, the others still get their turn, up to
 # this many seconds; the rest is left out.
 FAST_LANE_BUDGET_S = 20
@@ -50,7 +51,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         args_family: the family of facts whose keys are its arguments; empty for none.
         sample: it reads counters twice.
         by_hand: what a person would type on the node to see the same; `{key}` stands for a key that is asked for.
-        body: shell text, without comments and blank lines.
+        body: shell text, without comments, blank lines and indentation.
     """
 
     name: str
@@ -136,9 +137,9 @@ def _body(path: Path, lines: list[str]) -> str:
         if not text or text.startswith("#"):
             continue
         if "<<" in line:
-            # Comments and blank lines are left out on the way, which would change what a here-document says.
+            # Comments, blank lines and indentation are left out on the way, which would change what it says.
             raise SourceError(f"{path}:{number}: no here-documents and no << in a source: use printf, or $((x * 2))")
-        kept.append(line.rstrip())
+        kept.append(text)
     return "\n".join(kept) + "\n" if kept else ""
 
 

@@ -32,7 +32,7 @@ if (c && w == "pad ") next
 if (c && w == "src ") n = d = 0
 else if (d && !(c && (w == "exit" || w == "stuc" || w == "skip" || w == "lane"))) next
 k = length($0)
-n += k + 1
+n += k + 4
 if (n > cap && !d) { d = 1; put(p ":" m "big\n"); if (!c) next }
 for (i = 1; k - i >= 2000; i += 2000) put(p "+" substr($0, i, 2000) "\n")
 put(p ":" substr($0, i) "\n")

@@ -6,8 +6,9 @@ import msgspec
 
 from nodectl.probe import wire
 from nodectl.probe.clean import clean, clean_line
+from nodectl.probe.compose import SOURCE_CAP_BYTES
 
-MAX_SOURCE_BYTES = 4 * 1024 * 1024
+MAX_SOURCE_BYTES = SOURCE_CAP_BYTES
 MAX_SECTIONS = 4096
 
 # What `timeout` and a shell say of a process that was ended by TERM or KILL.

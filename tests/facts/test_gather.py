@@ -161,7 +161,7 @@ _WAYS = {
             "too_big",
             f"the reply ended before nvidia-smi -q -x did: {_TOO_MUCH}",
         ),
-        ("big", "eof", "nvidia-smi -q -x sent more than the 4 MiB or 4096 sections allowed"),
+        ("big", "eof", "nvidia-smi -q -x sent more than the 2 MiB or 4096 sections allowed"),
     ],
 )
 def test_each_way_of_not_ending_is_one_sentence(

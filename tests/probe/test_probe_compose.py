@@ -31,7 +31,7 @@ def test_a_source_file(tmp_path: Path) -> None:
     found = read_source(_written(tmp_path, text))
     assert (found.name, found.about, found.timeout_s, found.lane, found.root) == ("good", "a test", 5, "fast", "no")
     assert (found.args_family, found.sample) == ("sysctl", True)
-    assert found.body == "nd_text a b\nif true; then\n  nd_pause\nfi\n"
+    assert found.body == "nd_text a b\nif true; then\nnd_pause\nfi\n"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,11 @@ def test_the_script_names_itself_and_ends_with_its_only_call() -> None:
 
 
 def test_all_of_it_is_small() -> None:
+    """What the whole catalogue asks, in one script. The limit is what it costs to send: a TCP connection of Linux has
+    brought 100 kB to the other side in its third round trip. Measured over SSH at a round trip of 50 ms, until the node
+    has answered: 16 kB in 262 ms, 64 kB in 337, 96 kB in 363, 200 kB in 414; at 0.1 ms all of them in 50."""
     sources = load_sources()
-    assert len(compose({name: [] for name in sources}, nonce=NONCE)) < 64_000
+    assert len(compose({name: [] for name in sources}, nonce=NONCE)) < 96_000
     assert len(compose({}, nonce=NONCE)) < 8_000
 
 

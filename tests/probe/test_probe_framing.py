@@ -257,7 +257,7 @@ def test_too_much_of_one_source() -> None:
     reply = _transcript(_read(found.wire)).source("one")
     assert reply.state == "too_big"
     assert reply.sections == (Section("text", "a", "b"), Section("cmd", "flood", rc=None))
-    assert "4 MiB" in reply.note
+    assert "2 MiB" in reply.note
     assert _transcript(_read(found.wire)).source("two").state == "ok"
 
 
