@@ -17,6 +17,8 @@ from nodectl.model import Fact, FactState
 from nodectl.suggest import did_you_mean
 
 _MAX_SHOWN = 48
+_LEAST_SHOWN = 12
+_MAX_TITLE = 100
 _MAX_FIELDS = 12
 _TABLES = ("row", "rows")
 
@@ -100,7 +102,7 @@ def draft(
     where = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes ({nodes[0]} to {nodes[-1]})"
     check = {
         "id": check_id,
-        "title": title or _cut(f"{asked.name} is {shown}", 100),
+        "title": title or _title(asked.name, shown),
         "severity": severity,
         "facts": [asked.fact],
         "expect": expect,
@@ -196,6 +198,14 @@ def _other(value: Any) -> Any:
 
 def _some(kind: str) -> Any:
     return {"int": 1, "float": 1.5, "bool": True, "list": ["other"], "version": "1.0"}.get(kind, "other")
+
+
+def _title(name: str, shown: str) -> str:
+    """What is wanted, in one line. It has no full stop at its end, whatever the nodes said."""
+    said = _cut(shown, max(_LEAST_SHOWN, _MAX_TITLE - len(f'{name} is ""')))
+    quoted = f'"{said}"' if not said or said.endswith(".") else said
+    title = f"{name} is {quoted}"
+    return title if len(title) <= _MAX_TITLE else f"{name[: _MAX_TITLE - 24].rstrip('.')}... is as it was found"
 
 
 def _shown(value: Any) -> str:

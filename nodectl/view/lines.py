@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
 Line = list[tuple[str, str]]
+_AFTER_COMMA = re.compile(r"(?<=,)(?=.)")
 
 
 def plain(text: str) -> Line:
     return [("", text)]
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks between words; a word that is longer than a line also after its commas."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
+
+    def _split(self, text: str) -> list[str]:
+        parts: list[str] = []
+        for word in super()._split(text):
+            parts += _AFTER_COMMA.split(word) if len(word) > self.width and "://" not in word else [word]
+        return parts
+
+
 def hanging(
     label: str, text: str, *, indent: int, label_width: int, width: int, style: str = "", label_style: str = "dim"
 ) -> Iterator[Line]:
-    """`label` in a column, `text` wrapped beside it. A word longer than the column (a URL) is never broken."""
+    """`label` in a column, `text` wrapped beside it. A word longer than the column is broken after commas only: a list
+    of devices may be, a URL never is."""
     column = indent + label_width
-    rows = textwrap.wrap(
-        text, max(20, width - column), break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    ) or [""]
+    rows = _Wrapper(max(20, width - column)).wrap(text) or [""]
     yield [("", " " * indent), (label_style, f"{label:<{label_width}}"), (style, rows[0])]
     for row in rows[1:]:
         yield [("", " " * column), (style, row)]

@@ -53,6 +53,12 @@ def agrees(folder: Path) -> None:
         ("gpu.models", ["NVIDIA H200"]),
         ("sysctl[net.ipv4.tcp_rmem]", "4096 87380 6291456"),
         ("sysctl[vm.swappiness]", "10"),
+        (f"sysctl[{'a.' * 90}b]", "10"),
+        ("kernel.release", ""),
+        ("kernel.release", "."),
+        ("kernel.release", "6.8 "),
+        ("kernel.release", "of a length that no title has room for. " * 3),
+        ("gpu.models", [f"NVIDIA H200 number {number}." for number in range(8)]),
         ("service[docker].active_state", {"load_state": "loaded", "active_state": "active", "restarts": 0}),
         ("gpu.devices.vbios_version", [{"index": 0, "vbios_version": "96.00"}, {"index": 1, "vbios_version": "96.01"}]),
         ("gpu.devices.persistence_mode", [{"index": 0, "persistence_mode": True}]),
@@ -69,6 +75,19 @@ def test_it_passes_fails_and_cannot_tell(name: str, value: Any, tmp_path: Path) 
 def test_any_text_of_a_node_survives_the_file(value: str, tmp_path: Path) -> None:
     written(drafted_of("kernel.release", value), tmp_path)
     agrees(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "title"),
+    [
+        ("6.8.0", "kernel.release is 6.8.0"),
+        ("6.8.", 'kernel.release is "6.8."'),
+        ("", 'kernel.release is ""'),
+        ("x" * 60, f'kernel.release is "{"x" * 45}..."'),
+    ],
+)
+def test_the_title_says_the_state(value: str, title: str) -> None:
+    assert drafted_of("kernel.release", value).check["title"] == title
 
 
 def test_what_is_not_there_is_to_stay_away(tmp_path: Path) -> None:
