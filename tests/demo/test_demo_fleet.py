@@ -60,8 +60,8 @@ def _ask(fleet: DemoFleet, name: str, request: Request, **settings: object) -> t
 def test_the_nodes_are_an_ordinary_inventory(fleet: DemoFleet) -> None:
     by_name = {node.name: node for node in fleet.nodes}
     assert list(by_name) == [f"gpu-{number:02d}" for number in range(1, 15)]
-    assert by_name["gpu-03"].expect == {"gpus": 8, "model": "H200"}
-    assert by_name["gpu-14"].expect == {"gpus": 8, "model": "H100"}
+    assert by_name["gpu-03"].expect == {"gpus": 8, "model": "H200", "venvs": ["/opt/train"]}
+    assert by_name["gpu-14"].expect == {"gpus": 8, "model": "H100", "venvs": ["/opt/train"]}
     assert by_name["gpu-07"].labels == {"rack": "a2"}
 
 

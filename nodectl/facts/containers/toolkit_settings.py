@@ -39,7 +39,12 @@ FACTS = (
     _spec("container_toolkit.ldconfig_found", "bool", "The host's ldconfig that is named is there; absent: not set"),
     _spec("container_toolkit.features", "list", "Features that are switched on beyond the defaults"),
     _spec("podman.legacy_hook", "str", "NVIDIA's old OCI hook file; absent when it is not there"),
-    _spec("rootless.users", "int", "Users with subordinate user and group ids, as rootless containers need them"),
+    _spec(
+        "rootless.users",
+        "int",
+        "Users with subordinate user and group ids, as rootless containers need them",
+        varies=True,
+    ),
     FactSpec(
         name="enroot.paths",
         type="rows",

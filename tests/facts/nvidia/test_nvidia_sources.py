@@ -160,8 +160,10 @@ def test_pcie_errors(overlay: None, tmp_path: Path, shell: list[str]) -> None:
     for way, ids in {
         "0000:17:00.0": ("0x1000", "C030", "0x060400"),
         "0000:17:00.0/0000:18:00.0": ("0x10de", "2335", "0x030200"),
-        "0000:16:00.0": ("0x1000", "C030", "0x060400"),  # a bridge above nothing but a disk is not asked, nor the disk
+        "0000:16:00.0": ("0x1000", "C030", "0x060400"),
         "0000:16:00.0/0000:19:00.0": ("0x144d", "A808", "0x010802"),
+        "0000:15:00.0": ("0x1000", "C030", "0x060400"),  # above nothing but a SATA controller: neither is asked
+        "0000:15:00.0/0000:1a:00.0": ("0x8086", "A282", "0x010601"),
     }.items():
         address = way.rpartition("/")[2]
         put_device(tmp_path, address, *ids, **counters)
@@ -172,10 +174,12 @@ def test_pcie_errors(overlay: None, tmp_path: Path, shell: list[str]) -> None:
         listed.symlink_to(f"../../../devices/pci0000:10/{way}")
     rows = facts("pcie_aer", shell, tmp_path)["pcie.aer"].value
     assert [(row["pci_bus_id"], row["kind"], row["correctable"]) for row in rows] == [
+        ("0000:16:00.0", "bridge", 7),
         ("0000:17:00.0", "bridge", 7),
         ("0000:18:00.0", "gpu", 7),
+        ("0000:19:00.0", "nvme", 7),
     ]
-    assert [row["correctable_per_min"] for row in rows] == [0.0, 0.0]
+    assert [row["correctable_per_min"] for row in rows] == [0.0] * 4
 
 
 @pytest.mark.parametrize("shell", INSTALLED)
