@@ -24,6 +24,7 @@ from nodectl.engine.rules.gpu_rows import (
 
 _HELD_DOWN = ("hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
 _SMALLEST_GROUP = 4
+_CPU_SENSORS = ("coretemp", "k10temp", "zenpower")
 
 
 def throttled_share(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -119,6 +120,12 @@ def cooling(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[
     return judge_rows(facts.nvidia_rows("gpu.devices"), judge)
 
 
+def _is_gpu_server(facts: FactView, tables: Tables) -> bool:
+    """Whether there is an accelerator of the tables: those are in servers only."""
+    ids = [row.get("pci_id") for row in facts.get("gpu.pci", [])]
+    return any(tables["gpu_models"].get(one) or tables["accelerators"].get(one) for one in ids if one)
+
+
 def sensors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every sensor of the host with a limit of its own is at least `margin_c` below it."""
     margin = float(params["margin_c"])
@@ -127,6 +134,11 @@ def sensors(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[
         now, limit = read(row, "temperature_c"), read(row, "critical_c")
         if now is None or limit is None:
             return not_judged("it tells no temperature")
-        return (passed if now <= limit - margin else failed)(f"at most {limit - margin:g} C", f"{now:g} C")
+        expected, shown = f"at most {limit - margin:g} C", f"{now:g} C"
+        if now <= limit - margin:
+            return passed(expected, shown)
+        if str(row.get("sensor")).startswith(_CPU_SENSORS) and not _is_gpu_server(facts, tables):
+            return not_judged("CPUs of laptops and desktops work at their limit by design")
+        return failed(expected, shown)
 
     return judge_rows(facts.rows("host.temperatures"), judge, lambda row: str(row.get("sensor")))
