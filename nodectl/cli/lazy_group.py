@@ -9,12 +9,22 @@ from typing import Any
 import click
 
 
+class ReaderGone(Exception):
+    """Whoever read our output does so no more. click would take a BrokenPipeError for a failure: exit code 1."""
+
+
 class LazyGroup(click.Group):
     """Commands by name: (module that has `command`, one line of help). `--help` of the group imports none of them."""
 
     def __init__(self, *args: Any, members: Mapping[str, tuple[str, str]], **more: Any) -> None:
         super().__init__(*args, **more)
         self._members = members
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._members)

@@ -10,7 +10,7 @@ import click
 
 from nodectl import __version__
 from nodectl.cli import exit_codes
-from nodectl.cli.lazy_group import LazyGroup
+from nodectl.cli.lazy_group import LazyGroup, ReaderGone
 from nodectl.errors import UserError
 
 # name: (module, one line of help): the help is here so that `nodectl --help` imports no command.
@@ -52,13 +52,17 @@ def run(argv: list[str] | None = None) -> int:
     except UserError as exc:
         _say(f"nodectl: {exc}")
         return exit_codes.USAGE
-    except BrokenPipeError:
-        # The reader of our output went away (`nodectl ... | head`): nothing is wrong. Keep the last flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.OK
+    except (ReaderGone, BrokenPipeError):
+        return _nobody_reads()
     except Exception as exc:
         return _internal_error(exc)
     return result if isinstance(result, int) else exit_codes.OK
+
+
+def _nobody_reads() -> int:
+    """The reader of our output went away (`nodectl ... | head`): nothing is wrong. Keep the last flush quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_codes.OK
 
 
 def _say(text: str) -> None:

@@ -241,7 +241,7 @@ NODE_COLUMNS: tuple[Column, ...] = (
     Column("power_w", "POWER", 8, 4),
     Column("cpu_util_pct", "CPU", 6, 6),
     Column("memory_used_pct", "RAM", 6, 7),
-    Column("load1", "LOAD", 6, 20),
+    Column("load1", "LOAD", 7, 20),
     *_PCIE,
     *_NVLINK,
     Column("ib_rx_mib_s", "IB-RX", 7, 21),
@@ -260,7 +260,7 @@ GPU_COLUMNS: tuple[Column, ...] = (
     _MEMORY,
     Column("memory_used_mib", "USED", 6, 11),
     _TEMPERATURE,
-    msgspec.structs.replace(_HBM, priority=4),
+    _HBM,
     Column("power_w", "W/LIMIT", 11, 4, written=_power_of_limit),
     Column("sm_clock_mhz", "SM", 6, 4),
     _ECC,
@@ -273,10 +273,10 @@ GPU_COLUMNS: tuple[Column, ...] = (
     _THROTTLE,
     _USERS,
     _JOBS,
-    NOTE,
+    msgspec.structs.replace(NOTE, width=LEAST_FLEXIBLE),  # THROTTLE says most of it
 )
 
-_WIDTHS = {"%": 6, "C": 6, "W": 8, "MiB": 6, "MiB/s": 7, "MHz": 6, "J": 8, "s": 5, "load": 6, "": 6, "lanes": 5}
+_WIDTHS = {"%": 6, "C": 6, "W": 8, "MiB": 6, "MiB/s": 7, "MHz": 6, "J": 8, "s": 5, "load": 7, "": 6, "lanes": 5}
 _SHOWN = {column.name: column for column in (*GPU_COLUMNS, *NODE_COLUMNS)}
 
 

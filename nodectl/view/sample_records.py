@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from nodectl.model import Reason
+from nodectl.telemetry.fields import GPU_FIELDS, HOST_FIELDS
 from nodectl.telemetry.messages import Event, Process
 from nodectl.view.sample_fields import ABOUT_NODE, DERIVED, SAMPLED_GPU, SAMPLED_HOST, field_named
 
@@ -29,7 +30,8 @@ _GPU_NAMES = tuple(field.name for field in (*SAMPLED_GPU, *DERIVED))
 _HOST_NAMES = tuple(field.name for field in SAMPLED_HOST)
 _WHO = ("time", "node", "gpu", "state", "age_s")
 _BEHIND = ("model", "uuid", "backend", "driver", "note")
-_EVENT = msgspec.json.Encoder()
+_WHOLE = {field.name for field in (*GPU_FIELDS, *HOST_FIELDS) if field.type != "float"} | {"memory_total_mib"}
+_ENCODER = msgspec.json.Encoder()
 
 
 def json_line(
@@ -55,10 +57,10 @@ def json_line(
         "time": rfc3339(at),
         "node": row["node"],
         "state": row["state"],
-        "age_s": _plain(row["age_s"]),
+        "age_s": _plain("age_s", row["age_s"]),
         "reason": {"code": reason.code, "text": reason.text} if reason else None,
         "backend": row["backend"],
-        "host": {name: row.get(name) for name in _HOST_NAMES if name in keep},
+        "host": {name: _plain(name, row.get(name)) for name in _HOST_NAMES if name in keep},
     }
     if gpus is None:
         found["rollup"] = _values(row, keep)
@@ -81,7 +83,7 @@ def json_line(
         ]
     if unsupported is not None:
         found["unsupported"] = unsupported
-    return _EVENT.encode(found)
+    return _ENCODER.encode(found)
 
 
 class CsvTable:
@@ -99,7 +101,7 @@ class CsvTable:
 
     def record(self, row: Row, at: float) -> list[str]:
         """The cells of one row; `time` is `at`, a Unix time."""
-        return [rfc3339(at), *(_cell(row.get(name)) for name in self.names[1:])]
+        return [rfc3339(at), *(_cell(name, row.get(name)) for name in self.names[1:])]
 
 
 def rfc3339(at: float) -> str:
@@ -114,21 +116,23 @@ def _kept(wanted: Sequence[str]) -> frozenset[str]:
 
 
 def _values(row: Row, keep: frozenset[str]) -> dict[str, Any]:
-    return {name: _plain(row.get(name)) for name in _GPU_NAMES if name in keep}
+    return {name: _plain(name, row.get(name)) for name in _GPU_NAMES if name in keep}
 
 
-def _plain(value: Any) -> Any:
-    """Without digits that mean nothing."""
-    return round(value, 3) if isinstance(value, float) else value
+def _plain(name: str, value: Any) -> Any:
+    """Without digits that mean nothing: whole numbers of what is counted, thousandths of what is measured."""
+    if not isinstance(value, float):
+        return value
+    return int(value) if name in _WHOLE and value.is_integer() else round(value, 3)
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     """A cell that no spreadsheet takes for a formula."""
     if value is None:
         return ""
     if isinstance(value, tuple | list):
         value = " ".join(map(str, value))
     if isinstance(value, int | float):
-        return str(_plain(value))
+        return str(_plain(name, value))
     text = " ".join(str(value).split())
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

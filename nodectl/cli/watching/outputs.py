@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from nodectl.cli.watching.board import BY_NODE, Board
+from nodectl.cli.watching.source import Source
 from nodectl.telemetry.messages import Tick
 from nodectl.telemetry.store import LIVE, STALE
 from nodectl.view.sample_records import CsvTable, json_line
@@ -22,12 +23,12 @@ WITHOUT_SLOW_TICKS = 4
 class Complete:
     """Whether every node has given a full sample, or will not. deadline_s: when to wait no longer."""
 
-    def __init__(self, board: Board, deadline_s: float) -> None:
-        self._board = board
+    def __init__(self, board: Board, source: Source, deadline_s: float) -> None:
+        self._board, self._source = board, source
         self._end = time.monotonic() + deadline_s
 
     def __call__(self) -> bool:
-        return time.monotonic() >= self._end or all(map(self._settled, self._board.nodes))
+        return self._source.over() or time.monotonic() >= self._end or all(map(self._settled, self._board.nodes))
 
     def _settled(self, name: str) -> bool:
         ticks, live = self._board.ticks.get(name, 0), self._board.live[name]

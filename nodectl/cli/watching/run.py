@@ -89,7 +89,7 @@ def _in_pipe(source: Source, board: Board, exported: Exports, plan: Plan, deadli
 
 def _output(board: Board, source: Source, plan: Plan, deadline_s: float) -> Output:
     choice = board.choice
-    complete = Complete(board, deadline_s) if plan.once else None
+    complete = Complete(board, source, deadline_s) if plan.once else None
     if plan.form != "table":
         stream = JsonLines(board, complete) if plan.form == "jsonl" else Csv(board, complete)
         if plan.replay:
@@ -103,7 +103,7 @@ def _output(board: Board, source: Source, plan: Plan, deadline_s: float) -> Outp
         return OneTable(board, None)
     if sys.stdout.isatty():
         note("this terminal cannot be redrawn (TERM=dumb): one table; --jsonl and --csv go on")
-    return OneTable(board, Complete(board, deadline_s))
+    return OneTable(board, Complete(board, source, deadline_s))
 
 
 def _exit_code(board: Board, loop: Loop) -> int:

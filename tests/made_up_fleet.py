@@ -44,10 +44,10 @@ class Clock:
         return self.now
 
 
-def hello(gpus: int = 8, **more: object) -> Hello:
+def hello(count: int = 8, **more: object) -> Hello:
     devices = tuple(
         Gpu(index=str(i), uuid=f"GPU-{i:08x}", name="NVIDIA H200", memory_total_mib=143_771, power_limit_w=700)
-        for i in range(gpus)
+        for i in range(count)
     )
     fields: dict[str, object] = {
         "backend": "nvml", "driver": "580.95.05", "gpus": devices, "t": T0,
