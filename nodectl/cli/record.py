@@ -89,7 +89,8 @@ def command(
             with terminable(interrupt):
                 watcher.start()
                 _wait(store, writer, stop, duration)
-                silent = _silent(store)  # before the end: ending is no fault of theirs
+                silent = _silent(store)
+                store.tap = None  # that the watch ends is nothing that happened to a node
                 watcher.stop()
         finally:
             writer.close()

@@ -141,12 +141,16 @@ class Replay:
             self.advance(store)
             stop.wait(min(WAIT_S, 1.0 / max(self._speed, 0.1)))
 
-    def seek(self, offset_s: float, store: Store) -> None:
-        """Go to a moment, in seconds from the start. The store forgets what it knew and gets what was known then."""
+    def seek(self, offset_s: float, store: Store, *, history_s: float = 0.0) -> None:
+        """Go to a moment, in seconds from the start. The store forgets what it knew and gets what was known then.
+
+        Args:
+            history_s: how far back the store's history shall reach at least; each sample of it costs some 20 us.
+        """
         target = min(max(self.start_t + offset_s, self.start_t), self.end_t)
         first = 0
         for number, block in enumerate(self._blocks):
-            if block.fresh and block.first_t <= target:
+            if block.fresh and block.first_t <= target - history_s:
                 first = number
         self._records = self.records(first)
         self._next = None

@@ -14,6 +14,7 @@ BENCHES = {
     "evaluate": ["evaluate.py"],
     "judge": ["judge.py"],
     "across": ["across.py"],
+    "telemetry-store": ["telemetry/store.py"],
     "telemetry": ["telemetry/streams.py"],
     "telemetry-1000": ["telemetry/streams.py", "--real", "1000", "--simulated", ""],
     "fanout": ["fanout/run.py", "--hosts", "50,200"],
