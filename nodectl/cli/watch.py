@@ -67,6 +67,8 @@ class Span(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--listen", metavar="[HOST]:PORT", help="Serve /metrics (OpenMetrics); only to this machine unless HOST is named."
 )
+@click.option("--full-commands", is_flag=True,
+              help="Whole command lines of GPU processes (--jsonl); what looks like a secret is masked.")  # fmt: skip
 @click.option("--list-fields", is_flag=True, help="Print the fields that --fields, --where and --sort know.")
 @colour_option
 def command(
@@ -96,9 +98,14 @@ def command(
     form = "jsonl" if jsonl else "csv" if as_csv else "table"
     plan = Plan(
         form=form, once=once, replay=options["replay"], speed=options["speed"], prometheus=options["prometheus"],
-        listen=options["listen"], colour=options["colour"],
+        listen=options["listen"], colour=options["colour"], full_commands=options["full_commands"],
     )  # fmt: skip
     return run_watch(nodes, _choice(interval, options), plan)
+
+
+for _parameter in command.params:
+    if isinstance(_parameter, click.Option) and _parameter.name in ("sample", "sudo"):
+        _parameter.hidden = True  # of the probe; taken, so that a command line can be turned from check into watch
 
 
 def _choice(interval_s: float, options: dict[str, Any]) -> WatchChoice:

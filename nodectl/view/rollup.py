@@ -20,6 +20,7 @@ from nodectl.telemetry.messages import Event, Gpu, Process
 from nodectl.telemetry.store import LIVE, STALE, LiveNode
 from nodectl.view import glyphs
 from nodectl.view.fold import fold_subjects
+from nodectl.view.lines import count
 
 Row = dict[str, Any]
 Values = Sequence[float | None]
@@ -48,8 +49,8 @@ CLOCK_REASONS = (
 _RECOVERY = {
     1: "needs a reset",
     2: "the node needs a reboot",
-    3: "drain P2P traffic",
-    4: "drain, then reset",
+    3: "its P2P traffic must be drained",
+    4: "must be drained, then reset",
     5: "the IMEX domain must recover",
     6: "needs a reset of its bus",
     7: "the node needs a reboot",
@@ -270,7 +271,7 @@ def _problems(gpu: Gpu, values: Values | None, live: LiveNode) -> list[tuple[str
     if action := values[_RECOVERY_AT]:
         found.append((glyphs.FAIL, _RECOVERY.get(int(action), f"recovery action {action:.0f}")))
     if errors := values[_ECC_AT]:
-        found.append((glyphs.FAIL, f"{errors:.0f} uncorrectable memory errors"))
+        found.append((glyphs.FAIL, count(int(errors), "uncorrectable memory error")))
     if mask := values[_REASONS_AT]:
         found += [(glyphs.WARN, name.replace("_", " ")) for name in _reasons_of(int(mask))[2]]
     temperature, most = values[_TEMPERATURE_AT], gpu.temperature_slowdown_c

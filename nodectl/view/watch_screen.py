@@ -28,7 +28,7 @@ SMALL_COLUMNS, SMALL_LINES = 60, 15
 _WIDEST_NAME = 24
 _WIDEST_MAP = 17
 _WHO = re.compile(r"^\S+ (?:\([^()]*\)|port [0-9]+): ")  # how the transport begins a reason: NAME (ADDRESS port N):
-_KEYS = "q quit  p pause  arrows, space, b: scroll"
+_KEYS = ("q quit  p pause  arrows, space, b: scroll", "q quit  p pause", "q quit")
 
 
 class Shown(msgspec.Struct, kw_only=True):
@@ -180,7 +180,9 @@ def lost_lines(rows: Sequence[Row], width: int, *, cut: bool = True) -> list[Lin
         said = f"{state}{when}" + (f"  {text}" if text else "")
         head = f" {glyphs.UNREACHABLE} {names}  "
         room = width - len(head)
-        lines.append([("unreachable", head), ("", fitted(said, room).rstrip() if cut else said)])
+        texts = [fitted(said, room).rstrip()] if cut else textwrap.wrap(said, max(20, room), break_on_hyphens=False)
+        lines.append([("unreachable", head), ("", texts[0])])
+        lines += [[("", " " * len(head) + more)] for more in texts[1:]]
     return lines
 
 
@@ -279,4 +281,5 @@ def _key_line(shown: Shown, width: int, first: int, room: int) -> Line:
     total = len(shown.rows)
     last = min(total, first + room)
     where = f"{first + 1}-{last} of {total}" if room < total else count(total, "row")
-    return _with_right([("dim", f" {_KEYS}")], where, width)
+    keys = next((keys for keys in _KEYS if len(keys) + len(where) + 3 <= width), "")
+    return _with_right([("dim", f" {keys}")], where, width)

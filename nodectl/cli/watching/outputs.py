@@ -54,7 +54,9 @@ class OneTable:
     def show(self, colour: str) -> None:
         from nodectl.cli.terminal import width, write
 
-        write(once_lines(shown(self._board), width=width(sys.stdout, 120)), colour=colour)
+        found = shown(self._board)
+        found.clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._board.wall(self._board.store.now())))
+        write(once_lines(found, width=width(sys.stdout, 120)), colour=colour)
 
 
 class Nothing:

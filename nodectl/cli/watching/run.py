@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     prometheus: Path | None
     listen: str | None
     colour: str
+    full_commands: bool
 
 
 def run_watch(nodes: NodeChoice, choice: WatchChoice, plan: Plan) -> int:

@@ -67,11 +67,11 @@ class Display:
         if not self.entered:
             return
         self.entered = False
-        with contextlib.suppress(OSError):
-            self._write(_LEAVE)
         if self.keyboard is not None and self._before is not None:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self.keyboard, termios.TCSADRAIN, self._before)
+        with contextlib.suppress(OSError):
+            self._write(_LEAVE)
 
     def size(self) -> tuple[int, int]:
         """Columns and lines, as they are now."""

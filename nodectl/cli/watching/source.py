@@ -40,21 +40,33 @@ class Source(msgspec.Struct):
 
 
 @contextlib.contextmanager
-def live_source(choice: NodeChoice, interval_s: float) -> Iterator[Source]:
+def live_source(choice: NodeChoice, interval_s: float, *, full_commands: bool = False) -> Iterator[Source]:
     """The chosen nodes, watched until the context ends; with it the agents end on the nodes.
+
+    Args:
+        full_commands: ask for the whole command lines of processes.
 
     Raises:
         InventoryError, click.UsageError: as `reach`.
     """
     from nodectl.cli.session import reach
-    from nodectl.telemetry.launch import launch_script
-    from nodectl.telemetry.watcher import Watcher
+    from nodectl.telemetry.launch import LaunchOptions, launch_script
+    from nodectl.telemetry.watcher import Streams, Watcher
+
+    options = LaunchOptions(full_commands=full_commands)
 
     with reach(choice) as way:
         store = Store()
         offset = time.time() - time.monotonic()
         store.add(node.name for node in way.nodes)
-        with Watcher(way.nodes, way.transports, store, launch_script, interval_s, min(choice.fanout, len(way.nodes))):
+        streams: Streams = way.transports
+        if any(node.transport == "local" for node in way.nodes):
+            from nodectl.telemetry.local import LocalStreams
+
+            streams = LocalStreams(streams, interval_s, full_commands=full_commands)
+        with Watcher(
+            way.nodes, streams, store, lambda wait_s: launch_script(wait_s, options), interval_s, choice.fanout
+        ):
             yield Source(
                 store,
                 way.nodes,
