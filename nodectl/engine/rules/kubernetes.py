@@ -60,7 +60,7 @@ def gpus_registered(facts: FactView, params: Mapping[str, Any], tables: Tables) 
     """The devices of nvidia.com/gpu against the GPUs on the bus."""
     count = int(facts.value("nvidia.pci_count"))
     expected = f"{count} of nvidia.com/gpu"
-    if any(row.get("mig_current") for row in soft(facts, "gpu.devices", [])):
+    if any(row.get("mig_current") for row in facts.get("gpu.devices", [])):
         return [not_judged("MIG is on: what is registered are instances")]
     rows = facts.get("kubelet.registered_devices")
     if rows is None:

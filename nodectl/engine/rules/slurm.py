@@ -24,7 +24,7 @@ def node_state(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
 
 
 def _mig(facts: FactView) -> bool:
-    return any(row.get("mig_current") for row in soft(facts, "gpu.devices", []))
+    return any(row.get("mig_current") for row in facts.get("gpu.devices", []))
 
 
 def gres_matches(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
