@@ -13,6 +13,7 @@ from nodectl.telemetry.decode import NotUnderstood, decode
 from nodectl.telemetry.messages import MAX_LINE_BYTES, Hello, Message
 
 MAX_NOISE_BYTES = 256 * 1024
+MAX_BAD_IN_A_ROW = 1000
 KEPT_NOISE_LINES = 5
 _MESSAGE_START = b'{"k":'
 
@@ -49,7 +50,8 @@ class LineReader:
         counts: what was seen. A caller that wants to stop a flood looks at `counts.bytes` over time.
         hello: the newest hello, or None before the first.
         noise: the last lines before the hello, clean.
-        gave_up: more noise came before the hello than is borne; everything since is dropped, so close the stream.
+        gave_up: more noise came before the hello than is borne, or no message in very many lines after it; everything
+            since is dropped, so close the stream.
     """
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES, max_noise_bytes: int = MAX_NOISE_BYTES) -> None:
@@ -60,6 +62,7 @@ class LineReader:
         self._max_line = max_line_bytes
         self._noise_left = max_noise_bytes
         self._partial = bytearray()
+        self._bad_in_a_row = 0
         self._skipping = False  # inside a line that is too long
 
     def feed(self, data: bytes) -> list[Message]:
@@ -74,7 +77,7 @@ class LineReader:
         for piece in pieces:
             line = self._end_of_line(piece)
             counts.lines += 1
-            if line is not None:
+            if line:
                 self._take(line, found)
             if self.gave_up:
                 return found
@@ -135,6 +138,7 @@ class LineReader:
             self._refuse(line, None)
             return
         self.counts.messages += 1
+        self._bad_in_a_row = 0
         found.append(message)
 
     def _behind_noise(self, line: bytes) -> Message | None:
@@ -153,13 +157,20 @@ class LineReader:
             self.noise.append(clean_line(line.strip()))
             del self.noise[:-KEPT_NOISE_LINES]
             self._noisy(len(line))
-        elif exc is not None and exc.unknown_kind:
+            return
+        if exc is not None and exc.unknown_kind:
             self.counts.unknown += 1
         else:
             self.counts.bad += 1
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row > MAX_BAD_IN_A_ROW:
+            self._give_up()
 
     def _noisy(self, size: int) -> None:
         self._noise_left -= size
         if self._noise_left < 0:
-            self.gave_up = True
-            self._partial.clear()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.gave_up = True
+        self._partial.clear()

@@ -96,6 +96,19 @@ def test_too_much_noise_ends_it() -> None:
     assert reader.counts.lines < 110
 
 
+def test_nothing_but_garbage_after_the_hello_ends_it_too() -> None:
+    reader = LineReader()
+    reader.feed(hello() + b"\n")
+    for _ in range(5):
+        reader.feed(b'{"k":"t"\n' * 900 + b"\n" * 2000)
+        assert not reader.gave_up
+        assert len(reader.feed(tick(1) + b"\n")) == 1
+    reader.feed(b'{"k":"t"\n' * 100_000)
+    assert reader.gave_up
+    assert reader.counts.bad < 5600
+    assert reader.feed(tick(2) + b"\n") == []
+
+
 def test_samples_before_the_hello_are_noise() -> None:
     reader = LineReader()
     assert reader.feed(tick(1) + b"\n" + slow(2) + b"\n") == []
