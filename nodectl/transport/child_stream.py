@@ -97,7 +97,11 @@ class ChildStream:
         """A pipe can be read or written."""
         act = self._open.get(fd)
         if act is not None:
-            act(selector, fd)
+            try:
+                act(selector, fd)
+            except Exception as exc:  # whatever it is, it must cost this stream and not all of them
+                self.error = exc
+                self._end(selector, "failed")
 
     def look(self, selector: selectors.BaseSelector) -> None:
         """Called at each turn: has it been closed?"""
@@ -111,12 +115,7 @@ class ChildStream:
             self._end(selector, "eof")
             return
         self.received += len(data)
-        try:
-            self._on_data(data)
-        except Exception as exc:
-            self.error = exc
-            self._end(selector, "failed")
-            return
+        self._on_data(data)
         wait_s = self._pace.take(len(data))
         if wait_s:
             self.paused_until = time.monotonic() + wait_s
@@ -167,7 +166,17 @@ class ChildStream:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self.step_due_at = time.monotonic() + (EXIT_WAIT_S if ending == "eof" else 0.0)
+        self.step_due_at = time.monotonic() + (EXIT_WAIT_S if ending == "eof" else GRACE_S)
+        if ending != "eof" and process.poll() is None:
+            with contextlib.suppress(OSError):  # most are only one process group, and end at that
+                os.killpg(process.pid, self._signals.pop(0))
+
+    def end_due(self, now: float) -> bool:
+        """Whether there is a step to take in ending it: it has exited, or its time is up."""
+        exited = self.process.poll() is not None
+        if exited and self.ending == "eof" and not self._signalled:
+            self.status = self.process.returncode
+        return exited or now >= self.step_due_at
 
     def end_step(self, members: list[int]) -> bool:
         """The next step of ending it, `members` being the processes of its session.
@@ -175,13 +184,11 @@ class ChildStream:
         Returns:
             nothing is left of it, or nothing can be done about what is.
         """
-        if self.process.poll() is not None and self.ending == "eof" and self.status is None and not self._signalled:
-            self.status = self.process.returncode
-        over = self.process.returncode is not None
-        if over and not members:
+        exited = self.process.returncode is not None
+        if exited and not members:
             return self._gone()
         now = time.monotonic()
-        if now < self.step_due_at and not (over and not self._signalled):
+        if now < self.step_due_at and (self._signalled or not exited):
             return False
         if not self._signals:  # an uninterruptible system call: it is left to init
             return self._gone()
@@ -206,7 +213,12 @@ class ChildStream:
 
     def tell(self) -> None:
         """Say that it is over."""
-        self._on_end(self)
+        try:
+            self._on_end(self)
+        except Exception as exc:  # shown as one that ends a thread would be; but this thread has others to serve
+            threading.excepthook(
+                threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, threading.current_thread()))
+            )
 
 
 class ChildStreams:
@@ -219,6 +231,7 @@ class ChildStreams:
         self._attended: set[ChildStream] = set()
         self._thread: threading.Thread | None = None
         self._wake_fd = -1
+        self._woken = False
         self._closed = False
 
     def add(self, stream: ChildStream) -> None:
@@ -240,7 +253,8 @@ class ChildStreams:
 
     def _wake(self) -> None:
         with self._lock, contextlib.suppress(OSError):
-            if self._wake_fd >= 0:
+            if self._wake_fd >= 0 and not self._woken:
+                self._woken = True
                 os.write(self._wake_fd, b".")
 
     def _loop(self, wake_fd: int) -> None:
@@ -255,14 +269,15 @@ class ChildStreams:
 
     def _take_in(self, selector: selectors.BaseSelector, wake_fd: int) -> bool:
         """New streams and closed ones. False if there are none left: the thread ends."""
-        with contextlib.suppress(OSError):
-            os.read(wake_fd, 65536)
         with self._lock:
+            self._woken = False
+            with contextlib.suppress(OSError):
+                os.read(wake_fd, 1)
             new, self._new = self._new, []
             self._streams.update(new)
             if not self._streams:
                 os.close(self._wake_fd)
-                self._wake_fd, self._thread = -1, None
+                self._wake_fd, self._thread, self._woken = -1, None, False
                 return False
         for stream in new:
             stream.attach(selector, self._wake)
@@ -293,8 +308,8 @@ class ChildStreams:
             stream.resume(selector)
             if not stream.ending:
                 self._attended.discard(stream)
-        ending = [stream for stream in self._attended if stream.ending]
-        if not ending:
+        ending = [stream for stream in self._attended if stream.ending and stream.end_due(now)]
+        if not ending:  # looking at all processes of a machine is not for every turn
             return False
         members = members_of_sessions({stream.process.pid for stream in ending})
         over = [stream for stream in ending if stream.end_step(members[stream.process.pid])]

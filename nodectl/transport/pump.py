@@ -56,8 +56,8 @@ class Pump:
         """Read for this one, until it is unparked."""
         with self._lock:
             if not self._closed:
-                self._parked.add(connection)
                 self._selector.register(connection.fileno(), selectors.EVENT_READ, connection)
+                self._parked.add(connection)
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._loop, name="nodectl-ssh-pump", daemon=True)
                     self._thread.start()
@@ -82,7 +82,14 @@ class Pump:
             connection.abandon()
 
     def _read(self, connection: Pumped) -> None:
-        rest_s = connection.pump()
+        try:
+            rest_s = connection.pump()
+        except Exception:  # a bug; it must cost this connection and not all of them
+            with self._lock, contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(connection.fileno())
+                self._parked.discard(connection)
+            connection.abandon()
+            return
         if not rest_s and rest_s is not None:
             return
         with self._lock:
