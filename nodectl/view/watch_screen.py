@@ -5,6 +5,7 @@ Pure: rows and a size in, lines out. The same lines are one screen of a terminal
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
 from collections import Counter
@@ -28,6 +29,7 @@ SMALL_COLUMNS, SMALL_LINES = 60, 15
 _WIDEST_NAME = 24
 _WIDEST_MAP = 17
 _WHO = re.compile(r"^\S+ (?:\([^()]*\)|port [0-9]+): ")  # how the transport begins a reason: NAME (ADDRESS port N):
+_natural = functools.lru_cache(maxsize=1 << 16)(natural)
 _KEYS = ("q quit  p pause  arrows, space, b: scroll", "q quit  p pause", "q quit")
 
 
@@ -142,7 +144,7 @@ def _wanted(shown: Shown) -> dict[str, int]:
 
 def in_order(rows: Sequence[Row], sort: str = "", *, rising: bool = False) -> list[Row]:
     """Worst first, then by name; or by a field, what is not known last."""
-    named = sorted(rows, key=lambda row: (natural(row["node"]), natural(row.get("gpu") or "")))
+    named = sorted(rows, key=lambda row: (_natural(row["node"]), _natural(row["gpu"] or "")))
     if not sort:
         return sorted(named, key=lambda row: natural_rank(row["letter"]))
     known = [row for row in named if row.get(sort) is not None]

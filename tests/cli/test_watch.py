@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_fleet import T0
+from made_up_fleet import T0, Clock, fleet, stream
 from made_up_run import TEMPERATURES, write_run
 
 from nodectl.cli.main import run
+from nodectl.model import Reason
 from nodectl.telemetry.fields import GPU_FIELDS, HOST_FIELDS
+from nodectl.telemetry.store import Store
 
 FAST = ("--speed", "1000")
 
@@ -114,7 +116,7 @@ def test_once_with_csv_is_one_record_a_gpu(watch: Any) -> None:
 
 
 def test_alerts_say_when_they_begin_and_end_and_set_the_exit_code(watch: Any) -> None:
-    code, _, err = watch("--csv", "--alert", "temp > 85", "--alert", "temp > 200", "--speed", "10")
+    code, _, err = watch("--csv", "--alert", "temp > 85", "--alert", "temp > 200", *FAST)
     assert code == 1
     assert err.splitlines() == [
         "nodectl: alert: temp > 85: gpu-02 GPU 1 (temperature_c 91)",
@@ -128,6 +130,13 @@ def test_an_alert_about_nodes_is_said_once_a_node(watch: Any) -> None:
     assert sorted(err.splitlines()) == [
         f"nodectl: alert: cpu > 5 & state = live: gpu-0{number} (cpu_util_pct 12.4, state live)" for number in (1, 2)
     ]
+
+
+def test_an_alert_that_comes_again_is_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_run(tmp_path / "again.ndtel", (60, 90, 60, 90, 60), lost=False)
+    assert run(["watch", "--replay", str(file), "--csv", "--alert", "temp > 85", *FAST]) == 1
+    said = [line.split(":")[1] for line in capsys.readouterr().err.splitlines()]
+    assert said == [" alert", " alert over", " alert", " alert over"]
 
 
 def test_alerts_alone_print_one_table_at_the_end(watch: Any) -> None:
@@ -237,6 +246,49 @@ def test_an_unreachable_node_is_exit_code_3(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert " @ " in done.stdout and "refused" in done.stdout
     assert "\n localhost " in done.stdout
+
+
+def test_the_demo_fleet_is_alive(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nodectl", "watch", "--demo", "--once"],
+        capture_output=True, text=True, timeout=90, check=False, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr  # two of its nodes cannot be reached
+    lines = done.stdout.splitlines()
+    letters = {line.split()[0]: line.split()[1] for line in lines if line.startswith(" gpu-")}
+    assert letters["gpu-04"] == "X" and letters["gpu-01"] == "."
+    assert any(line.startswith(" @ gpu-14") and "host_key_changed" in line for line in lines)
+
+
+def test_rows_of_gpus_are_made_only_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nodectl.cli.watching import board as module
+    from nodectl.cli.watching.outputs import shown
+
+    made = []
+    monkeypatch.setattr(module, "gpu_rows", lambda live, *rest: made.append(live.name) or [])
+    board = module.Board(fleet(Clock(100.0), healthy=50), module.WatchChoice(), {}, lambda at: at)
+    board.update()
+    shown(board)
+    assert made == []
+
+
+def test_trying_again_is_no_news_and_the_reason_stays(recording: str) -> None:
+    from nodectl.cli.watching.board import Board, WatchChoice
+
+    store = Store(now=Clock())
+    board = Board(store, WatchChoice(), {}, lambda at: at)
+    store.set_state("n", "connecting", tries=0)
+    assert board.update() == {"n"}
+    store.set_state("n", "retry", reason=Reason("timeout", "too long"), tries=1, retry_at=3)
+    assert board.update() == {"n"}
+    store.set_state("n", "connecting", tries=1)
+    assert board.update() == set()
+    assert (board.nodes["n"]["state"], board.nodes["n"]["note"]) == ("connecting", "timeout: too long")
+    store.set_state("n", "retry", reason=Reason("timeout", "too long"), tries=2, retry_at=9)
+    assert board.update() == set()
+    for message in stream([]):
+        store.put("n", message)
+    assert board.update() == {"n"}
 
 
 def test_times_of_a_recording_are_its_own(watch: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nodectl.cli.watching.board import Board
@@ -11,7 +11,6 @@ from nodectl.view.filter import Predicate
 from nodectl.view.sample_columns import age
 
 Row = dict[str, Any]
-_Place = tuple[int, str, str | None]
 
 
 class Alerts:
@@ -26,40 +25,42 @@ class Alerts:
 
     def __init__(self, board: Board, say: Callable[[str], None]) -> None:
         self._board, self._say = board, say
-        self._on: dict[_Place, tuple[float, str]] = {}
+        # By alert and node: for each GPU (None: the node) since when it holds, and with which values.
+        self._held: dict[tuple[int, str], dict[str | None, tuple[float, str]]] = {}
         self.fired = False
 
-    def look(self) -> None:
-        """Compare the rows of now with those of before."""
-        now = self._board.store.now()
-        holds: dict[_Place, str] = {}
-        known: set[_Place] = set()
+    def look(self, names: Iterable[str]) -> None:
+        """Compare the rows that these nodes have now with those that they had before."""
         for number, alert in enumerate(self._board.choice.alerts):
-            for name, rows in self._board.watched_by(alert):
-                for row in rows:
-                    place = (number, name, row["gpu"])
-                    known.add(place)
-                    if alert.matches(row):
-                        holds[place] = _values(alert, row)
-        for place in [place for place in self._on if place not in holds]:
-            since, _ = self._on.pop(place)
-            lost = place not in known or self._board.nodes[place[1]]["state"] not in (LIVE, STALE)
-            why = "no longer known" if lost else "over"
-            self._say(f"alert {why}: {self._title(place)} after {age(max(0.0, now - since))}")
-        for place, values in holds.items():
-            since, _ = self._on.get(place, (now, ""))
-            if place not in self._on:
+            for name in names:
+                self._look_at(number, alert, name)
+
+    def _look_at(self, number: int, alert: Predicate, name: str) -> None:
+        at = self._board.moment(name)
+        rows = self._board.watched_by(alert, name)
+        holds = {row["gpu"]: _values(alert, row) for row in rows if alert.matches(row)}
+        held = self._held.setdefault((number, name), {})
+        for gpu in [gpu for gpu in held if gpu not in holds]:
+            known = self._board.nodes[name]["state"] in (LIVE, STALE) and any(row["gpu"] == gpu for row in rows)
+            since, _ = held.pop(gpu)
+            why = "over" if known else "no longer known"
+            self._say(f"alert {why}: {self._title(number, name, gpu)} after {age(max(0.0, at - since))}")
+        for gpu, values in holds.items():
+            if gpu not in held:
                 self.fired = True
-                self._say(f"alert: {self._title(place)}{values}")
-            self._on[place] = since, values
+                self._say(f"alert: {self._title(number, name, gpu)}{values}")
+            held[gpu] = held.get(gpu, (at, ""))[0], values
 
     def now(self) -> list[str]:
         """What holds now, the newest last."""
-        ordered = sorted(self._on.items(), key=lambda item: item[1][0])
-        return [self._title(place) + values for place, (_, values) in ordered]
+        found = [
+            (since, self._title(number, name, gpu) + values)
+            for (number, name), held in self._held.items()
+            for gpu, (since, values) in held.items()
+        ]
+        return [text for _, text in sorted(found, key=lambda one: one[0])]
 
-    def _title(self, place: _Place) -> str:
-        number, name, gpu = place
+    def _title(self, number: int, name: str, gpu: str | None) -> str:
         text = self._board.choice.alerts[number].text
         return f"{text}: {name}" + (f" GPU {gpu}" if gpu is not None else "")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -55,7 +55,6 @@ class Board:
     ) -> None:
         self.store, self.choice, self.wall = store, choice, wall
         self.nodes: dict[str, Row] = {}
-        self.gpus: dict[str, list[Row]] = {}
         self.ticks: dict[str, int] = {}
         self.reached: set[str] = set()
         self.missed: set[str] = set()
@@ -65,6 +64,7 @@ class Board:
         self._why: dict[str, str] = {}
         self._restless: set[str] = set()
         self._known: set[str] = set()
+        self._gpus: dict[str, list[Row]] = {}  # those that were asked for since the node's last change
 
     def update(self) -> set[str]:
         """Take over what changed; returns the nodes with a new sample or a new state."""
@@ -93,22 +93,34 @@ class Board:
         self._take(self.store.nodes[name], self.store.now())
 
     def _take(self, live: LiveNode, now: float) -> Row:
-        name, labels = live.name, self._labels.get(live.name)
-        row = self.nodes[name] = node_row(live, now, labels)
-        self.gpus[name] = gpu_rows(live, now, labels)
+        name = live.name
+        row = self.nodes[name] = node_row(live, now, self._labels.get(name))
+        self._gpus.pop(name, None)
         if row["state"] in (LIVE, STALE):
             self.reached.add(name)
             self._why.pop(name, None)
-            for shown in (row, *self.gpus[name]):
-                self._known.update(
-                    column for column in _MAY_BE_UNKNOWN - self._known if shown.get(column) not in _EMPTY
-                )
+            self._learn(row)
         elif live.reason is not None:
             self.missed.add(name)
             self._why[name] = row["note"]
         elif name in self._why:  # it is being tried again: what is known of the last time still holds
             row["note"] = self._why[name]
         return row
+
+    def gpus(self, name: str) -> list[Row]:
+        """Rows of the GPUs of a node; made when they are first asked for, as mostly nobody does."""
+        rows = self._gpus.get(name)
+        if rows is None:
+            rows = gpu_rows(self.store.nodes[name], self.store.now(), self._labels.get(name))
+            self._gpus[name] = rows
+            for row in rows:
+                self._learn(row)
+        return rows
+
+    def _learn(self, row: Row) -> None:
+        """Which columns have ever had a value."""
+        left = _MAY_BE_UNKNOWN - self._known
+        self._known.update(name for name in left if row.get(name) not in _EMPTY)
 
     @property
     def live(self) -> Mapping[str, LiveNode]:
@@ -119,7 +131,7 @@ class Board:
         """By GPU where that was said, or where there is but one node and it has GPUs."""
         if self.choice.by != BY_WHAT_FITS:
             return self.choice.by
-        return BY_GPU if self.is_single and any(self.gpus.values()) else BY_NODE
+        return BY_GPU if self.is_single and any(row["gpus"] for row in self.nodes.values()) else BY_NODE
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -150,7 +162,7 @@ class Board:
         return {name: rows for name in self.nodes if (rows := self.rows_of(name, where, by_gpu=by_gpu))}
 
     def rows_of(self, name: str, where: Predicate | None, *, by_gpu: bool) -> list[Row]:
-        rows = (self.gpus[name] if by_gpu else None) or [self.nodes[name]]
+        rows = (self.gpus(name) if by_gpu else None) or [self.nodes[name]]
         return rows if where is None else [row for row in rows if where.matches(row)]
 
     def lost(self) -> list[Row]:
@@ -162,11 +174,15 @@ class Board:
             if row["state"] not in (LIVE, STALE) and (where is None or where.matches(row))
         ]
 
-    def watched_by(self, alert: Predicate) -> Iterator[tuple[str, list[Row]]]:
-        """(node, the rows that this alert is about): of the node if it compares nothing that GPUs have of their own."""
+    def watched_by(self, alert: Predicate, name: str) -> list[Row]:
+        """The rows of a node that an alert is about: its own if it compares nothing that GPUs have of their own."""
         of_nodes = bool(alert.fields) and not alert.searches and only_of_nodes(alert.fields)
-        for name in self.nodes:
-            yield name, self.rows_of(name, None, by_gpu=not of_nodes)
+        return self.rows_of(name, None, by_gpu=not of_nodes)
+
+    def moment(self, name: str) -> float:
+        """When what is shown of a node came, on the store's clock; now, where it is not live."""
+        live, now = self.store.nodes[name], self.store.now()
+        return now if live.state != LIVE or live.received_at is None else live.received_at
 
     def said(self) -> str:
         """How the rows of the table were chosen and put in order."""

@@ -13,6 +13,8 @@ from nodectl.cli.session import terminable
 from nodectl.cli.watching.alerts import Alerts
 from nodectl.cli.watching.board import Board
 from nodectl.cli.watching.source import Source
+from nodectl.telemetry.messages import Message, Tick
+from nodectl.telemetry.store import LiveNode
 
 LEAST_WAIT_S, MOST_WAIT_S = 0.02, 0.5
 
@@ -30,6 +32,29 @@ class Output(Protocol):
         """What was typed. True: the user wants to leave."""
 
 
+class EverySample:
+    """A tap for a store that is filled by this thread (a replay): no sample is lost, however fast they come.
+
+    Before a node's next tick overwrites the last one, that is taken over, and each of `listeners` is told the node.
+    """
+
+    def __init__(self, board: Board, *listeners: Callable[[str], None]) -> None:
+        self._board, self._listeners = board, listeners
+        self._fresh: set[str] = set()
+
+    def __call__(self, name: str, message: Message | LiveNode) -> None:
+        if isinstance(message, Tick):
+            if name in self._fresh:
+                self._board.update_one(name)
+                for listener in self._listeners:
+                    listener(name)
+            self._fresh.add(name)
+
+    def taken(self) -> None:
+        """The board is up to date."""
+        self._fresh.clear()
+
+
 class Loop:
     """Runs one watch. `stopped` is the interrupt that ended it, if one did."""
 
@@ -37,6 +62,7 @@ class Loop:
         self, source: Source, board: Board, alerts: Alerts, output: Output, exports: Sequence[Callable[[], None]] = ()
     ) -> None:
         self.source, self.board, self.alerts, self.output, self.exports = source, board, alerts, output, exports
+        self.every: EverySample | None = None
         self.stopped: BaseException | None = None
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
@@ -51,7 +77,9 @@ class Loop:
                 self.source.advance()
                 over = self.source.over()
                 changed = self.board.update()
-                self.alerts.look()
+                if self.every is not None:
+                    self.every.taken()
+                self.alerts.look(changed)
                 for export in self.exports:
                     export()
                 if self.output.tick(changed):

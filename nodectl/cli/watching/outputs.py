@@ -9,7 +9,6 @@ from typing import Any
 
 from nodectl.cli.watching.board import BY_NODE, Board
 from nodectl.cli.watching.source import Source
-from nodectl.telemetry.messages import Tick
 from nodectl.telemetry.store import LIVE, STALE
 from nodectl.view.sample_records import CsvTable, json_line
 from nodectl.view.watch_screen import Shown, in_order, once_lines
@@ -81,7 +80,6 @@ class _Stream:
 
     def __init__(self, board: Board, complete: Complete | None) -> None:
         self._board, self._complete = board, complete
-        self._unwritten: set[str] = set()
 
     def tick(self, changed: set[str]) -> bool:
         if self._complete is not None:
@@ -94,16 +92,12 @@ class _Stream:
     def keys(self, data: bytes) -> bool:
         return False
 
-    def before(self, name: str, message: object) -> None:
-        """For a store that is filled by this thread (a replay): no sample is lost, however fast they come."""
-        if self._complete is None and isinstance(message, Tick):
-            if name in self._unwritten:
-                self._board.update_one(name)
-                self._write([name])
-            self._unwritten.add(name)
+    def one(self, name: str) -> None:
+        """A sample that would be gone at the next tick."""
+        if self._complete is None:
+            self._write([name])
 
     def _write(self, names: list[str]) -> None:
-        self._unwritten.difference_update(names)
         for name in names:
             rows = self._rows(name)
             if rows:

@@ -16,7 +16,7 @@ from nodectl.cli.terminal import note, width, write
 from nodectl.cli.watching.alerts import Alerts
 from nodectl.cli.watching.board import Board, WatchChoice
 from nodectl.cli.watching.export import Exports, exports
-from nodectl.cli.watching.loop import Loop, Output
+from nodectl.cli.watching.loop import EverySample, Loop, Output
 from nodectl.cli.watching.outputs import Complete, Csv, JsonLines, Nothing, OneTable
 from nodectl.cli.watching.source import Source, live_source, replay_source
 from nodectl.telemetry.store import LIVE, STALE
@@ -46,8 +46,8 @@ def run_watch(nodes: NodeChoice, choice: WatchChoice, plan: Plan) -> int:
         else:
             loop, lines = _in_pipe(source, board, exported, plan, nodes.deadline_s)
         code = _exit_code(board, loop)
-        notes = [*lines, *source.notes(), *(file.problem for file in exported.files if file.problem)]
-    for text in dict.fromkeys(notes):
+        notes = dict.fromkeys([*source.notes(), *(file.problem for file in exported.files if file.problem)])
+    for text in [*lines, *notes]:
         note(text)
     return code
 
@@ -72,6 +72,7 @@ def _on_screen(source: Source, board: Board, exported: Exports, plan: Plan) -> t
     screen = Screen(board, source, alerts, display, board.choice.interval_s)
     screen.notes = lambda: exported.notes
     loop = Loop(source, board, alerts, screen, exported.each_tick)
+    _see_all(loop, plan)
     with terminal(display, loop.wake):
         loop.run()
     return loop, held[-200:]
@@ -82,20 +83,26 @@ def _in_pipe(source: Source, board: Board, exported: Exports, plan: Plan, deadli
         note(text)
     output = _output(board, source, plan, deadline_s)
     loop = Loop(source, board, Alerts(board, note), output, exported.each_tick)
+    _see_all(loop, plan)
     loop.run()
     if isinstance(output, OneTable):
         output.show(plan.colour)
     return loop, []
 
 
+def _see_all(loop: Loop, plan: Plan) -> None:
+    """Have streams and alerts see each sample of a recording, at any speed."""
+    if plan.replay:
+        streams = [loop.output.one] if isinstance(loop.output, JsonLines | Csv) else []
+        loop.every = EverySample(loop.board, *streams, lambda name: loop.alerts.look([name]))
+        loop.source.store.tap = loop.every
+
+
 def _output(board: Board, source: Source, plan: Plan, deadline_s: float) -> Output:
     choice = board.choice
     complete = Complete(board, source, deadline_s) if plan.once else None
     if plan.form != "table":
-        stream = JsonLines(board, complete) if plan.form == "jsonl" else Csv(board, complete)
-        if plan.replay:
-            source.store.tap = stream.before
-        return stream
+        return JsonLines(board, complete) if plan.form == "jsonl" else Csv(board, complete)
     if plan.once:
         return OneTable(board, complete)
     if plan.prometheus or plan.listen:
