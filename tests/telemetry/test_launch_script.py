@@ -72,6 +72,7 @@ def test_the_agent_runs_from_memory(node: BareNode, backend: str, tmp_path: Path
         children = process.children()
         channel.close()
         assert channel.rest()[-1]["k"] == "bye"
+        assert channel.process.wait(5) == 0
     assert hello["pid"] == channel.process.pid  # nothing is between
     assert children == []
     assert nice >= 10
@@ -79,7 +80,6 @@ def test_the_agent_runs_from_memory(node: BareNode, backend: str, tmp_path: Path
     assert "-I -S -B" in command
     assert not [path for path in opened if not path.startswith(("/proc", "/sys", "/dev"))]
     assert set(tmp_path.rglob("*")) == before
-    assert channel.process.wait(5) == 0
 
 
 def test_modules_in_the_working_folder_are_not_taken(tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ function slow_beat(p,  i, o) {
 o = "{\"k\":\"s\",\"n\":" seq++ ",\"t\":" clock() ",\"g\":["
 for (i = 0; i < gpus; i++) o = o (i ? "," : "") row(i, slow, nslow)
 slowed = up
+slow_said = 1
 say(o "],\"h\":[" known(own_cpu()) "],\"p\":" p "}")
 }
 
@@ -424,7 +425,7 @@ nothing("no answer within 20 seconds")
 if (backend != "smi" || silent) {
 if (up - told < 0.2 * interval) return
 tick(0)
-if (up - slowed > 9.5) slow_beat("null")
+if (up - slowed > 9.5 || !slow_said) slow_beat("null")
 return
 }
 if (rows && up - last_row > (interval > 1 ? 1.5 * interval : 1.5)) flush_block()
