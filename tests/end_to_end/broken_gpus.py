@@ -17,7 +17,7 @@ from nodectl.demo.recording import DATA, read_sections
 RECORDED = DATA / "h200"
 
 QUERY, TOPOLOGY = "-q -x", "topo -m"
-SMI_SOURCES = ("nvidia_smi_q", "nvidia_smi_topo", "nvidia_smi_nvlink")
+SMI_SOURCES = ("nvidia_smi_q", "nvidia_smi_topo", "nvidia_smi_nvlink", "nvidia_smi_p2p", "nvidia_smi_list")
 HEALTHY: Mapping[str, str] = {
     section.name.removeprefix("nvidia-smi "): section.text
     for source in SMI_SOURCES
@@ -36,6 +36,7 @@ class Fault(NamedTuple):
         rc: with which nvidia-smi ends.
         others: more commands of that node, as scripts.
         fails: exactly the checks (of medium severity and above) that fail on an 8x H200 node with this fault.
+        gives_up: nvidia-smi ends with an error, or never; else it says that all is well.
     """
 
     cause: str
@@ -43,6 +44,7 @@ class Fault(NamedTuple):
     rc: int = 0
     others: Mapping[str, str] = {}
     fails: frozenset[str] = frozenset()
+    gives_up: bool = False
 
 
 def query(edit: Callable[[str], str]) -> Callable[[], Mapping[str, str]]:
@@ -116,14 +118,19 @@ _NO_GPU = frozenset({"driver.answers", "gpu.all_attached", "gpu.count_expected"}
 
 # Nodes whose list of GPUs cannot be read. One that has no nvidia-smi, or whose babbles, is no verdict on the driver.
 NO_LIST: Mapping[str, Fault] = {
-    "missing": Fault("nvidia-smi not found", None),
-    "hangs": Fault("did not answer in its time limit", script("exec sleep 600"), fails=_NO_ANSWER),
+    "missing": Fault("nvidia-smi not found", None, gives_up=True),
+    "hangs": Fault("did not answer in its time limit", script("exec sleep 600"), fails=_NO_ANSWER, gives_up=True),
     "mute": Fault(
-        "did not answer in its time limit", script("trap '' TERM HUP INT; while :; do sleep 1; done"), fails=_NO_ANSWER
+        "did not answer in its time limit",
+        script("trap '' TERM HUP INT; while :; do sleep 1; done"),
+        fails=_NO_ANSWER,
+        gives_up=True,
     ),
-    "mismatch": Fault("Driver/library version mismatch", everything(_MISMATCH), 18, fails=_NO_ANSWER),
-    "nodriver": Fault("couldn't communicate with the NVIDIA driver", everything(_NO_DRIVER), 9, fails=_NO_ANSWER),
-    "offbus": Fault("GPU is lost", everything(_OFF_THE_BUS), 15, fails=_NO_ANSWER),
+    "mismatch": Fault("Driver/library version mismatch", everything(_MISMATCH), 18, fails=_NO_ANSWER, gives_up=True),
+    "nodriver": Fault(
+        "couldn't communicate with the NVIDIA driver", everything(_NO_DRIVER), 9, fails=_NO_ANSWER, gives_up=True
+    ),
+    "offbus": Fault("GPU is lost", everything(_OFF_THE_BUS), 15, fails=_NO_ANSWER, gives_up=True),
     "truncated": Fault(
         "truncated after 4 of 8 GPUs", query(lambda text: text[: len(text) * 55 // 100]), fails=_NO_ANSWER
     ),
@@ -131,7 +138,9 @@ NO_LIST: Mapping[str, Fault] = {
     "floods": Fault("sent more than", script(f"yes '{_LONG_LINE}' | head -c 50000000")),
     "binary": Fault("binary data", script("head -c 300000 /dev/urandom")),
     "empty": Fault("printed nothing", everything(""), fails=_NO_ANSWER),
-    "crashes": Fault("Segmentation fault", everything("Segmentation fault (core dumped)\n"), 139, fails=_NO_ANSWER),
+    "crashes": Fault(
+        "Segmentation fault", everything("Segmentation fault (core dumped)\n"), 139, fails=_NO_ANSWER, gives_up=True
+    ),
 }
 NONE_FOUND: Mapping[str, Fault] = {
     "nodevices": Fault("No devices were found", everything("No devices were found\n"), 6, fails=_NO_GPU),
@@ -162,10 +171,10 @@ FAULTS = {**NO_LIST, **NONE_FOUND, **LISTED}
 
 
 def lay(fault: Fault, folder: Path, *, hurry: bool = True) -> Path:
-    """Make a folder with a fault's commands. `hurry`: the probe's long time limits there are two seconds."""
+    """Make a folder with a fault's commands. `hurry`: the probe's long time limits there are four seconds."""
     folder.mkdir()
     if hurry:
-        shorter = 'for word; do case $word in 40 | 20) word=2 ;; esac; set -- "$@" "$word"; shift; done'
+        shorter = 'for word; do case $word in 40 | 25 | 20) word=4 ;; esac; set -- "$@" "$word"; shift; done'
         put(folder, "timeout", f'{shorter}; exec /usr/bin/timeout "$@"')
     for name, body in fault.others.items():
         put(folder, name, body)

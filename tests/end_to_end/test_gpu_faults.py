@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 import pytest
 from broken_gpus import FAULTS, HEALTHY, LISTED, NO_LIST, NONE_FOUND, RECORDED, SMI_SOURCES, Fault, lay, script
@@ -21,7 +22,7 @@ from cluster import NODECTL, Cluster
 from sshd import SshFleet
 
 from nodectl.catalogue import Catalogue
-from nodectl.demo.recording import RECORDED_AT_S, UPTIME_S, read_sections
+from nodectl.demo.recording import GPU_BUSES, RECORDED_AT_S, UPTIME_S, read_sections
 from nodectl.engine import catalogue_for_run
 from nodectl.probe.transcript import SourceReply, Transcript, write_transcript
 
@@ -30,31 +31,41 @@ EXPECT = {"gpus": 8, "model": "H200"}
 AREAS = "driver,cuda,persistence,gpu,nvlink,pcie,xid,sxid,log"
 FROM_THE_LIST = ("gpu.count", "gpu.devices")
 BY_RANK = ("info", "low", "medium", "high", "critical")
-# These ask nvidia-smi only for a nicer name of what the PCI bus tells, or whether a GPU has been reset since an Xid.
+_NAMES = "it asks nvidia-smi only for a nicer name of what the PCI bus tells"
+_RESETS = "it asks nvidia-smi only whether a GPU has been reset since an Xid"
+_LEVEL = "the branch of the loaded driver tells its CUDA level too"
+_LISTED = "it needs no more of a GPU than that it is listed"
+_HOST = "it is about the host, or about the GPUs that are left"
+# Why a check passes although one of its facts could not be read: what it asks there decides nothing on these nodes.
 GOOD_WITHOUT_NVIDIA_SMI = {
-    "cuda.toolkit_driver",
-    "cuda.toolkit_knows_gpu",
-    "driver.module_flavor",
-    "driver.not_too_new",
-    "driver.on_disk_flavor",
-    "driver.on_disk_not_too_new",
-    "xid.application",
-    "xid.hardware_fault",
-    "xid.notice",
-    "xid.recovery_action",
-    "xid.repeated_fault",
+    "cuda.toolkit_driver": _LEVEL,
+    "cuda.toolkit_knows_gpu": _NAMES,
+    "driver.dcgm_knows_gpu": _NAMES,
+    "driver.module_flavor": _NAMES,
+    "driver.not_too_new": _NAMES,
+    "driver.on_disk_flavor": _NAMES,
+    "driver.on_disk_not_too_new": _NAMES,
+    "nccl.known_faults": _NAMES,
+    "nccl.known_issues": _NAMES,
+    "nccl.package_driver": _LEVEL,
+    "slurm.gres_conf": "Slurm finds the GPUs by itself there: only lists of files need to know whether MIG is on",
+    "workload.cuda_level": _NAMES,
+    "xid.application": _RESETS,
+    "xid.hardware_fault": _RESETS,
+    "xid.notice": _RESETS,
+    "xid.recovery_action": _RESETS,
+    "xid.repeated_fault": _RESETS,
 }
-# These need no more of a GPU than that it is listed, or are about the other seven and the host.
-GOOD_WITH_A_LOST_GPU = GOOD_WITHOUT_NVIDIA_SMI | {
-    "gpu.all_attached",
-    "gpu.count_expected",
-    "kernel.pci_realloc",
-    "nvlink.fabric_manager",
-    "nvlink.fabric_manager_version",
-    "nvlink.topology",
-    "sxid.fatal",
-    "sxid.non_fatal",
-    "sxid.notable",
+GOOD_WITH_A_LOST_GPU = {
+    "gpu.all_attached": _LISTED,
+    "kernel.pci_realloc": _HOST,
+    "nvlink.fabric_manager": _HOST,
+    "nvlink.fabric_manager_mode": _HOST,
+    "nvlink.fabric_manager_version": _HOST,
+    "nvlink.topology": _HOST,
+    "sxid.fatal": _HOST,
+    "sxid.non_fatal": _HOST,
+    "sxid.notable": _HOST,
 }
 
 
@@ -91,11 +102,21 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     for name, fault in FAULTS.items():
         said = Transcript.load(folder / "saved" / f"{name}.ndt")
         taken = (*SMI_SOURCES, "kernel_log") if "dmesg" in fault.others else SMI_SOURCES
-        replies: dict[str, SourceReply] = {source: said.source(source) for source in taken}
+        replies = {source: on_the_h200(said.source(source)) for source in taken}
         both = write_transcript({**healthy, **replies}, node=name, epoch_s=RECORDED_AT_S, uptime_s=UPTIME_S)
         both.declared = {"expect": EXPECT}
         both.save(grafted)
     yield Asked(bare, report(run("check", "--from", str(grafted), "--json")), grafted, left)
+
+
+def on_the_h200(reply: SourceReply) -> SourceReply:
+    """A reply, with the GPUs of the recorded node where the source says what it found beside nvidia-smi."""
+    found = "\n".join(f"0000:{bus}:00.0" for bus in GPU_BUSES)
+    sections = tuple(
+        msgspec.structs.replace(one, text=found) if (one.kind, one.name) == ("text", "NVIDIA devices") else one
+        for one in reply.sections
+    )
+    return msgspec.structs.replace(reply, sections=sections)
 
 
 def run(*words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
@@ -177,21 +198,40 @@ def test_every_check_comes_to_a_finding_that_says_something(asked: Asked, name: 
                 assert finding["expected"] and finding["actual"], finding
 
 
-@pytest.mark.parametrize("name", sorted(NO_LIST))
-def test_a_list_that_cannot_be_read_is_an_error_that_names_the_cause(asked: Asked, name: str) -> None:
-    if name == "missing" and shutil.which("nvidia-smi", path=PATH):
+def says_why(facts: Mapping[str, Any], cause: str) -> bool:
+    said = facts["driver.smi_error"]
+    return said["state"] in ("value", "error") and cause in (said.get("value") or said["reason"])
+
+
+@pytest.fixture(params=sorted(NO_LIST))
+def no_list(request: pytest.FixtureRequest) -> str:
+    if request.param == "missing" and shutil.which("nvidia-smi", path=PATH):
         pytest.skip("this machine has an nvidia-smi that the node would find")
-    for said in both_reports(asked):
-        facts = node_of(said, name)["facts"]
-        for fact in FROM_THE_LIST:
-            assert facts[fact]["state"] == "error", fact
-            assert facts[fact].get("value") is None
-            assert NO_LIST[name].cause in facts[fact]["reason"], fact
-            assert facts[fact]["command"] == "nvidia-smi -q -x"
-        said_of_smi = facts["driver.smi_error"]
-        assert said_of_smi["state"] in ("value", "error")
-        assert NO_LIST[name].cause in (said_of_smi.get("value") or said_of_smi["reason"])
-        assert outcomes(said, name)["unknown"] >= {"gpu.count_expected"}
+    return str(request.param)
+
+
+def test_a_list_that_cannot_be_read_is_an_error_that_names_the_cause(asked: Asked, no_list: str) -> None:
+    facts = node_of(asked.as_h200, no_list)["facts"]
+    for fact in FROM_THE_LIST:
+        assert facts[fact]["state"] == "error", fact
+        assert facts[fact].get("value") is None
+        assert NO_LIST[no_list].cause in facts[fact]["reason"], fact
+        assert facts[fact]["command"] == "nvidia-smi -q -x"
+    assert says_why(facts, NO_LIST[no_list].cause)
+    assert outcomes(asked.as_h200, no_list)["unknown"] >= {"gpu.count_expected"}
+
+
+def test_an_nvidia_smi_that_gives_up_where_nothing_of_nvidia_is(asked: Asked, no_list: str) -> None:
+    """It has no GPU to tell of: none is listed, and the eight that are expected are missing. One that babbles and says
+    that all is well is no answer, here as elsewhere."""
+    fault, facts = NO_LIST[no_list], node_of(asked.bare, no_list)["facts"]
+    assert facts["nvidia.pci_count"]["value"] == 0
+    for fact in FROM_THE_LIST:
+        assert facts[fact]["state"] == ("absent" if fault.gives_up else "error"), fact
+        assert facts[fact].get("value") is None
+        assert ("there is no NVIDIA GPU" if fault.gives_up else fault.cause) in facts[fact]["reason"], fact
+    assert says_why(facts, fault.cause)
+    assert outcomes(asked.bare, no_list)["fail" if fault.gives_up else "unknown"] >= {"gpu.count_expected"}
 
 
 @pytest.mark.parametrize("name", sorted(NONE_FOUND))
@@ -219,17 +259,31 @@ def test_exactly_the_fault_fails(asked: Asked, name: str) -> None:
     assert {check for check in failed if severity[check] >= BY_RANK.index("medium")} == FAULTS[name].fails
 
 
+def blindly_passed(said: Mapping[str, Any], name: str, catalogue: Catalogue) -> set[str]:
+    """Checks that pass on this node although a fact that they list could not be read."""
+    facts = node_of(said, name)["facts"]
+    unread = {fact for fact in facts if facts[fact]["state"] == "error"}
+    return {one for one in outcomes(said, name)["pass"] if unread & set(catalogue.checks[one].facts)}
+
+
+def passed_with_a_lost_gpu(asked: Asked, catalogue: Catalogue) -> set[str]:
+    """Checks that pass on the node with a lost GPU although they look at the GPUs."""
+    return {one for one in outcomes(asked.as_h200, "lost")["pass"] if "gpu.devices" in catalogue.checks[one].facts}
+
+
 def test_nothing_passes_on_what_could_not_be_read(asked: Asked, name: str, catalogue: Catalogue) -> None:
     for said in both_reports(asked):
-        facts = node_of(said, name)["facts"]
-        unread = {fact for fact in facts if facts[fact]["state"] == "error"}
-        passed = outcomes(said, name)["pass"]
-        assert {one for one in passed if unread & set(catalogue.checks[one].facts)} <= GOOD_WITHOUT_NVIDIA_SMI
+        assert blindly_passed(said, name, catalogue) <= set(GOOD_WITHOUT_NVIDIA_SMI)
+
+
+def test_no_exception_is_there_for_nothing(asked: Asked, catalogue: Catalogue) -> None:
+    blind = set().union(*(blindly_passed(asked.as_h200, name, catalogue) for name in FAULTS))
+    assert blind == set(GOOD_WITHOUT_NVIDIA_SMI)
+    assert passed_with_a_lost_gpu(asked, catalogue) - set(GOOD_WITHOUT_NVIDIA_SMI) == set(GOOD_WITH_A_LOST_GPU)
 
 
 def test_nothing_passes_on_a_gpu_that_is_lost(asked: Asked, catalogue: Catalogue) -> None:
-    passed = outcomes(asked.as_h200, "lost")["pass"]
-    assert {one for one in passed if "gpu.devices" in catalogue.checks[one].facts} <= GOOD_WITH_A_LOST_GPU
+    assert passed_with_a_lost_gpu(asked, catalogue) <= {*GOOD_WITHOUT_NVIDIA_SMI, *GOOD_WITH_A_LOST_GPU}
     (gpu,) = (row for row in node_of(asked.as_h200, "lost")["facts"]["gpu.devices"]["value"] if row["index"] == 4)
     assert gpu["pci_bus_id"] == "0000:9d:00.0"
     assert {"name", "uuid", "pci_id", "temperature_c", "persistence_mode"} <= set(gpu["_errors"])
@@ -250,12 +304,14 @@ def test_a_log_that_may_not_be_read_is_unknown_whatever_asks_for_it(asked: Asked
             assert facts[fact]["state"] == "error"
             assert "needs root" in facts[fact]["reason"]
             assert "Operation not permitted" in facts[fact]["reason"]
-    unknown = outcomes(asked.as_h200, "nolog")["unknown"]
-    assert unknown == {
+    of_the_log = {
         check.id
         for check in catalogue.checks.values()
         if {"xid.events", "sxid.events", "kernel.log_events", "kernel.log_complete"} & set(check.facts)
     }
+    not_its_own = outcomes(asked.as_h200, "healthy")["not_applicable"]  # of GPUs that this node does not have
+    assert outcomes(asked.as_h200, "nolog")["unknown"] == of_the_log - not_its_own
+    assert of_the_log & not_its_own == {"amd.kernel_log", "gaudi.kernel_log", "intel.kernel_log"}
 
 
 def test_the_text_is_inert_and_names_the_cause_once(asked: Asked, name: str) -> None:
@@ -323,9 +379,14 @@ def test_this_machine_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     said = report(run("check", "-H", str(inventory), "--json", "--only", "gpu.count_expected,driver.answers"))
     node = node_of(said, "localhost")
     assert (node["state"], node["host_key"]) == ("reached", "")
-    assert node["facts"]["gpu.count"]["state"] == "error"
-    assert "Driver/library version mismatch" in node["facts"]["gpu.count"]["reason"]
-    assert outcomes(said, "localhost")["unknown"] >= {"gpu.count_expected"}
+    assert says_why(node["facts"], "Driver/library version mismatch")
+    count = node["facts"]["gpu.count"]
+    if node["facts"]["nvidia.pci_count"]["value"]:
+        assert count["state"] == "error" and "Driver/library version mismatch" in count["reason"]
+        assert outcomes(said, "localhost")["unknown"] >= {"gpu.count_expected"}
+    else:
+        assert count["state"] == "absent" and "there is no NVIDIA GPU" in count["reason"]
+        assert outcomes(said, "localhost")["fail"] >= {"gpu.count_expected"}
     assert said["exit_code"] in (1, 3)
 
 

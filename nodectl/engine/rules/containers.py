@@ -14,13 +14,13 @@ from nodectl.engine.rules.gpu_rows import (
     not_judged,
     passed,
     read,
-    soft,
     sum_up,
     unknown,
     version,
 )
 from nodectl.facts.containers.files import NETWORK_FILE_SYSTEMS
 from nodectl.facts.host.limits import UNLIMITED
+from nodectl.model import Fact, FactState
 
 _GPU_KIND = "nvidia.com/gpu"
 _RUN = ("/var/run/cdi/", "/run/cdi/")
@@ -109,12 +109,12 @@ def cdi_current(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
         if not path.startswith(_RUN) and row.get("kind") in over:
             result = not_judged(f"{path} is overridden by a spec in /var/run/cdi")
         else:
-            result = _spec(row, driver, soft(facts, "gpu.count"))
+            result = _spec(row, driver, facts.fact("gpu.count"))
         results.append(about(path, result))
     return sum_up(results)
 
 
-def _spec(row: Row, driver: str, gpus: int | None) -> RowResult:
+def _spec(row: Row, driver: str, gpus: Fact) -> RowResult:
     expected = f"files of driver {driver} that are there, and every GPU"
     problems = row.get("_errors") or {}
     versions = row.get("driver_versions") or []
@@ -128,10 +128,12 @@ def _spec(row: Row, driver: str, gpus: int | None) -> RowResult:
     nodes = row.get("gpu_nodes")
     # A GPU in MIG mode with no instance is rightly left out; device plugins describe what they hand out.
     whole = row.get("kind") == _GPU_KIND and not any(":" in str(name) for name in devices or [])
-    if whole and gpus and nodes is not None and nodes < gpus:
-        return failed(expected, f"{nodes} of {gpus} GPUs")
+    if whole and gpus.state is FactState.VALUE and nodes is not None and nodes < gpus.value:
+        return failed(expected, f"{nodes} of {gpus.value} GPUs")
     if problems:
         return unknown("; ".join(sorted({str(text) for text in problems.values()})), expected)
+    if whole and gpus.state is FactState.ERROR and nodes is not None:
+        return unknown(f"gpu.count: {gpus.reason}", expected)
     return passed(expected, f"driver {', '.join(versions)}" if versions else "all files are there")
 
 

@@ -186,7 +186,7 @@ def bar1_covers_memory(facts: FactView, params: Mapping[str, Any], tables: Table
         if model.get("nvlink") != "baseboard" or model.get("imex"):
             return not_judged("only SXM boards of x86 systems are judged")
         bar1, memory = read(row, "bar1_total_mib"), read(row, "memory_total_mib")
-        if bar1 is None or memory is None or row.get("mig_current"):
+        if bar1 is None or memory is None or read(row, "mig_current"):
             return not_judged("BAR1 or memory of the whole GPU is not reported (MIG)")
         return (passed if bar1 >= memory else failed)(f"at least {memory} MiB, its memory", f"{bar1} MiB")
 

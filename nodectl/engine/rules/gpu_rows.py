@@ -58,15 +58,22 @@ def gpu_label(row: Row) -> str:
     return f"GPU {row.get('index')}"
 
 
+_TOLD_APART = (Outcome.FAIL, Outcome.UNKNOWN)
+
+
 def judge_rows(rows: Iterable[Row], judge: Judge, label: Callable[[Row], str] = gpu_label) -> list[RowResult]:
     """One verdict a row, summed up; a row that could not be read is unknown."""
     results = []
-    for row in rows:
+    listed = list(rows)
+    for row in listed:
         try:
             result = judge(row)
         except (CannotTellError, UnreadableError) as problem:
             result = unknown(str(problem))
-        results.append(about(label(row), result))
+        # Whose it is matters for what is told apart: what is wrong, and a row that stands alone.
+        if len(listed) == 1 or result.outcome in _TOLD_APART:
+            result = about(label(row), result)
+        results.append(result)
     if not results and label is gpu_label:
         return [unknown(NO_GPU_LISTED)]
     return sum_up(results)
@@ -76,7 +83,7 @@ def sum_up(results: list[RowResult]) -> list[RowResult]:
     """Each failure and each unknown; where there is none, one pass ("8 of 8"), or one "not judged" with the reasons."""
     if not results:
         return [unknown("there is nothing to judge: the list is empty")]
-    wrong = [result for result in results if result.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
+    wrong = [result for result in results if result.outcome in _TOLD_APART]
     if wrong:
         return wrong
     good = [result for result in results if result.outcome is Outcome.PASS]
@@ -160,6 +167,16 @@ def of_models(rows: Iterable[Row], tables: Tables, column: str, *values: Any) ->
     if found and not known:
         raise CannotTellError(f"{gpu_label(found[0])}: {field_error(found[0], 'pci_id')}")
     return found
+
+
+def where_split(gpus: Iterable[Row], why_not: str) -> list[RowResult]:
+    """What to say instead of a verdict on GPUs as wholes: not judged (`why_not`) where one is split into MIG devices,
+    unknown where one did not say whether it is. Empty where none is split."""
+    rows = list(gpus)
+    if any(row.get("mig_current") for row in rows):
+        return [not_judged(why_not)]
+    untold = [(gpu_label(row), field_error(row, "mig_current")) for row in rows]
+    return [about(label, unknown(f"mig_current: {reason}")) for label, reason in untold if reason]
 
 
 def is_idle(row: Row, busy_pct: int) -> str:

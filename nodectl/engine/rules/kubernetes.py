@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nodectl.engine.rules import FactView, RowResult
-from nodectl.engine.rules.gpu_rows import Tables, failed, not_judged, passed, soft, unknown, version
+from nodectl.engine.rules.gpu_rows import Tables, failed, not_judged, passed, soft, unknown, version, where_split
 from nodectl.model import FactState
 
 _ASKS_THE_RUNTIME = "1.31"
@@ -60,8 +60,9 @@ def gpus_registered(facts: FactView, params: Mapping[str, Any], tables: Tables) 
     """The devices of nvidia.com/gpu against the GPUs on the bus."""
     count = int(facts.value("nvidia.pci_count"))
     expected = f"{count} of nvidia.com/gpu"
-    if any(row.get("mig_current") for row in facts.get("gpu.devices", [])):
-        return [not_judged("MIG is on: what is registered are instances")]
+    split = where_split(facts.get("gpu.devices", []), "MIG is on: what is registered are instances")
+    if split:
+        return split
     rows = facts.get("kubelet.registered_devices")
     if rows is None:
         return [not_judged("kubelet has no checkpoint of devices")]

@@ -24,6 +24,7 @@ from nodectl.engine.rules.gpu_rows import (
     read,
     soft,
     unknown,
+    where_split,
 )
 from nodectl.model import Outcome
 
@@ -129,7 +130,7 @@ def _is_disabled(facts: FactView) -> bool:
 @_unless_disabled
 def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """As many active links as the model's board has wired, where a document says how many."""
-    links, gpus = _AllLinks(facts), facts.nvidia_rows("gpu.devices")
+    links, gpus = facts.once("nvlink.links", _AllLinks), facts.nvidia_rows("gpu.devices")
 
     def judge(gpu: Row) -> RowResult:
         known = gpu_model(gpu, tables)
@@ -150,7 +151,7 @@ def link_count(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
 @_unless_disabled
 def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Where the number is not documented: as many active links as the best GPU of the same model in the node."""
-    links, gpus = _AllLinks(facts), facts.nvidia_rows("gpu.devices")
+    links, gpus = facts.once("nvlink.links", _AllLinks), facts.nvidia_rows("gpu.devices")
     best: dict[Any, int] = defaultdict(int)
     peers: dict[Any, int] = defaultdict(int)
     for gpu in gpus:
@@ -178,7 +179,7 @@ def links_alike(facts: FactView, params: Mapping[str, Any], tables: Tables) -> l
 @_unless_disabled
 def link_speed(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every active link has the raw speed of its generation, less a tolerance."""
-    links, tolerance = _AllLinks(facts), float(params["tolerance"])
+    links, tolerance = facts.once("nvlink.links", _AllLinks), float(params["tolerance"])
 
     def judge(gpu: Row) -> RowResult:
         wanted = number(gpu_model(gpu, tables).get("nvlink_gbs"))
@@ -236,7 +237,7 @@ def _counters(facts: FactView, names: tuple[str, ...], limit: float) -> list[Row
             return failed(expected, _named(over))
         return passed(expected, "none above") if told else not_judged("this GPU does not count them")
 
-    links = _AllLinks(facts).by_index
+    links = facts.once("nvlink.links", _AllLinks).by_index
     if not links:
         return [not_judged("no GPU has NVLinks")]
     return judge_rows([{"index": index} for index in sorted(links)], lambda row: judge(links[row["index"]]))
@@ -274,8 +275,9 @@ def topology(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list
 
 def p2p(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """Every pair of GPUs that NVLink connects may read each other's memory."""
-    if any(row.get("mig_current") for row in facts.nvidia_rows("gpu.devices")):
-        return [not_judged("MIG is on: there is no peer access between slices")]
+    split = where_split(facts.nvidia_rows("gpu.devices"), "MIG is on: there is no peer access between slices")
+    if split:
+        return split
     linked = {
         (row["gpu_index"], row["peer_index"])
         for row in facts.rows("gpu.topology")

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from nodectl.engine.rules import FactView, RowResult
+from nodectl.engine.rules import FactView, RowResult, field_error
 from nodectl.engine.rules.gpu_rows import (
     Row,
     Tables,
+    about,
     failed,
+    gpu_label,
     gpu_model,
     gpu_name,
     judge_rows,
@@ -60,9 +62,13 @@ def temperature_spread(facts: FactView, params: Mapping[str, Any], tables: Table
         similar_power: what share of the node's highest power draw the draws may differ by.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
-    for row in facts.rows("gpu.devices"):
-        groups[str(row.get("name"))].append(row)
     results: list[RowResult] = []
+    for row in facts.rows("gpu.devices"):
+        reason = field_error(row, "name")
+        if reason:
+            results.append(about(gpu_label(row), unknown(f"name: {reason}")))
+        else:
+            groups[gpu_name(row)].append(row)
     for name, rows in groups.items():
         if len(rows) < _SMALLEST_GROUP:
             results.append(not_judged(f"fewer than {_SMALLEST_GROUP} GPUs of the model {name}"))
@@ -74,7 +80,7 @@ def temperature_spread(facts: FactView, params: Mapping[str, Any], tables: Table
 def _hotter(rows: list[Row], limit: float, similar: float) -> list[RowResult]:
     told = [row for row in rows if row.get("temperature_c") is not None and row.get("power_draw_w") is not None]
     if len(told) < _SMALLEST_GROUP:
-        return [not_judged("temperature or power are not reported")]
+        return judge_rows(rows, _not_told)
     usual = median(float(row["temperature_c"]) for row in told)
     power = median(float(row["power_draw_w"]) for row in told)
     expected = f"at most {limit:g} C above the median of {usual:g} C"
@@ -90,6 +96,13 @@ def _hotter(rows: list[Row], limit: float, similar: float) -> list[RowResult]:
         return failed(expected, f"{own} C at {draw:.0f} W")
 
     return judge_rows(rows, judge)
+
+
+def _not_told(row: Row) -> RowResult:
+    """There are too few to compare a GPU with; one that did not answer is told."""
+    if read(row, "temperature_c") is None or read(row, "power_draw_w") is None:
+        return not_judged("temperature or power are not reported")
+    return not_judged(f"fewer than {_SMALLEST_GROUP} GPUs report temperature and power")
 
 
 def default_limit(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:

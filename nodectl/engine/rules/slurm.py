@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nodectl.engine.rules import FactView, RowResult, require_field
-from nodectl.engine.rules.gpu_rows import Tables, failed, not_judged, passed, read, soft, unknown
+from nodectl.engine.rules.gpu_rows import Tables, failed, not_judged, passed, read, soft, unknown, where_split
 
 
 def node_state(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
@@ -23,10 +23,6 @@ def node_state(facts: FactView, params: Mapping[str, Any], tables: Tables) -> li
     return [passed("in service", shown)]
 
 
-def _mig(facts: FactView) -> bool:
-    return any(row.get("mig_current") for row in facts.get("gpu.devices", []))
-
-
 def gres_matches(facts: FactView, params: Mapping[str, Any], tables: Tables) -> list[RowResult]:
     """The GPUs of the controller's Gres against those on the bus.
 
@@ -36,8 +32,9 @@ def gres_matches(facts: FactView, params: Mapping[str, Any], tables: Tables) -> 
     count = int(facts.value("nvidia.pci_count"))
     more = params["side"] == "more"
     expected = f"at most {count} GPUs" if more else f"all {count} GPUs"
-    if _mig(facts):
-        return [not_judged("MIG is on: Slurm counts instances")]
+    split = where_split(facts.get("gpu.devices", []), "MIG is on: Slurm counts instances")
+    if split:
+        return split
     node = facts.get("slurm.node")
     if node is None:
         return [not_judged(facts.fact("slurm.node").reason)]
@@ -55,8 +52,9 @@ def gres_conf(facts: FactView, params: Mapping[str, Any], tables: Tables) -> lis
     kind = facts.get("slurm.gres_autodetect")
     if kind is not None:
         return [passed(expected, f"AutoDetect={kind}")]
-    if _mig(facts):
-        return [not_judged("MIG is on: the device files are those of instances")]
+    split = where_split(facts.get("gpu.devices", []), "MIG is on: the device files are those of instances")
+    if split:
+        return split
     listed = facts.get("slurm.gres_conf_gpus")
     if listed is None:
         node = soft(facts, "slurm.node") or {}
