@@ -85,13 +85,7 @@ def read_check(doc: Doc, area: str, around: Surroundings, problems: list[str]) -
         place.at("severity").say("a check that rests on notes only must be of severity info")
     facts = tuple(require_names(place.at("facts"), body.get("facts")))
     params = read_params(place.at("params"), body.get("params", {}))
-    scope = Scope(
-        facts=facts,
-        params=params,
-        tables=around.tables,
-        known_facts=around.known_facts,
-        broken_tables=around.broken_tables,
-    )
+    scope = Scope(facts, params, around.tables, around.known_facts, around.broken_tables)
     applies_when = None
     if "applies_when" in body:
         applies_when = compile_expression(place.at("applies_when"), body["applies_when"], scope)
@@ -100,9 +94,7 @@ def read_check(doc: Doc, area: str, around: Surroundings, problems: list[str]) -
     fix = _read_fix(place.at("fix"), body["fix"], scope) if "fix" in body else None
     sources = _read_sources(place.at("sources"), body.get("sources"), scope, confidence == "notes-only")
     title = _read_title(place.at("title"), body.get("title"))
-    why = require_text(place.at("why"), body.get("why"))
-    if len(why) > _MAX_WHY:
-        place.at("why").say(f"{len(why)} characters; at most {_MAX_WHY}: say it shorter")
+    why = _read_why(place.at("why"), body.get("why"))
     if place.count == before:
         _check_unused(place, scope, isinstance(expect, PythonRule))
     if place.count > before or expect is None:
@@ -116,6 +108,7 @@ def read_check(doc: Doc, area: str, around: Surroundings, problems: list[str]) -
         params=params,
         values={name: param.read(param.default) for name, param in params.items()},
         applies_when=applies_when,
+        condition=_condition_key(body.get("applies_when")),
         expect=expect,
         why=" ".join(why.split()),
         sources=sources,
@@ -142,6 +135,12 @@ def _say_lost_conditions(place: Place, raw: Any, *, inside: bool = False) -> Non
         parts = raw.get(key)
         for number, part in enumerate(parts if isinstance(parts, list) else []):
             _say_lost_conditions(place.at(key, number), part, inside=True)
+
+
+def _condition_key(raw: Any) -> str:
+    """The condition as text; empty for none, and for one with parameters, which are each check's own."""
+    text = repr(raw) if raw is not None else ""
+    return "" if "'param'" in text else text
 
 
 def _read_id(place: Place, body: dict[str, Any], area: str) -> str:
@@ -174,6 +173,13 @@ def _read_title(place: Place, value: Any) -> str:
     if _NO_STATE.match(title):
         place.say(f"a title says the state that is wanted, without {quoted(title.split()[0])}")
     return title
+
+
+def _read_why(place: Place, value: Any) -> str:
+    why = require_text(place, value)
+    if len(why) > _MAX_WHY:
+        place.say(f"{len(why)} characters; at most {_MAX_WHY}: say it shorter")
+    return why
 
 
 def _read_aliases(place: Place, body: dict[str, Any]) -> tuple[str, ...]:

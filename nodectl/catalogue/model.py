@@ -118,6 +118,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         facts: the names of all facts that it reads.
+        condition: equal for checks whose `applies_when` is the same, and stands for it; empty where that depends on the
+            check's own parameters.
         values: its parameters in effect: the defaults, or what the profile of a Selection sets.
         sources: the documents that say so; those of a table that it cites are all here.
         tables: names of the tables that it reads or cites.
@@ -133,6 +135,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Param]
     values: dict[str, Any]
     applies_when: Expression | None
+    condition: str = ""
     expect: Expression | PythonRule
     why: str
     sources: tuple[Document, ...]

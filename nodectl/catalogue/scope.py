@@ -20,7 +20,6 @@ class Scope:
 
     def __init__(
         self,
-        *,
         facts: tuple[str, ...],
         params: dict[str, Param],
         tables: dict[str, Table],

@@ -5,6 +5,7 @@ Nothing that a node sends can make it raise: what goes wrong inside a check make
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -26,6 +27,29 @@ _OUTCOME: dict[Truth, Outcome] = {
     NOT_APPLICABLE: Outcome.NOT_APPLICABLE,
 }
 
+
+class Shared:
+    """What the checks of one node have in common, so that it is worked out once: equal conditions, and what rules keep.
+
+    Attributes:
+        working: see FactView.once.
+    """
+
+    __slots__ = ("_conditions", "working")
+
+    def __init__(self) -> None:
+        self._conditions: dict[str, Verdict | None] = {}
+        self.working: dict[str, Any] = {}
+
+    def condition(self, key: str, look: Callable[[], Verdict | None]) -> Verdict | None:
+        """What `look` says; once for all conditions of the same key (an empty one is nobody else's)."""
+        if not key:
+            return look()
+        if key not in self._conditions:
+            self._conditions[key] = look()
+        return self._conditions[key]
+
+
 Rule = Callable[[FactView, Mapping[str, Any], Mapping[str, Table]], list[RowResult]]
 
 
@@ -41,15 +65,18 @@ def evaluate(selection: Selection, facts: Mapping[str, Fact], node: str) -> tupl
         Per check one finding for every subject that is not fine, or a single one (pass, not applicable).
     """
     findings: list[Finding] = []
+    shared = Shared()
     for check in selection.checks:
-        findings.extend(evaluate_check(check, facts, selection.tables, node))
+        findings.extend(evaluate_check(check, facts, selection.tables, node, shared))
     return tuple(findings)
 
 
-def evaluate_check(check: Check, facts: Mapping[str, Fact], tables: Mapping[str, Table], node: str) -> list[Finding]:
-    """What one check says of one node (see evaluate)."""
+def evaluate_check(
+    check: Check, facts: Mapping[str, Fact], tables: Mapping[str, Table], node: str, shared: Shared | None = None
+) -> list[Finding]:
+    """What one check says of one node (see evaluate). `shared`: what the checks of the same facts have in common."""
     try:
-        verdicts = _verdicts(check, facts, tables)
+        verdicts = _verdicts(check, facts, tables, shared or Shared())
     except CannotTellError as problem:
         verdicts = [Verdict(UNKNOWN, reason=str(problem))]
     except Exception as problem:  # a bug in a rule, or a value that no type foresaw: never a pass, never a crash
@@ -70,20 +97,29 @@ def evaluate_check(check: Check, facts: Mapping[str, Fact], tables: Mapping[str,
     ]
 
 
-def _verdicts(check: Check, facts: Mapping[str, Fact], tables: Mapping[str, Table]) -> list[Verdict]:
+def _verdicts(check: Check, facts: Mapping[str, Fact], tables: Mapping[str, Table], shared: Shared) -> list[Verdict]:
     """At least one; no two of one subject."""
     context = Context(facts, check.values)
     if check.applies_when is not None:
-        applies = check.applies_when.test(context)
-        if applies is not TRUE:
-            return [_does_not_apply(check.applies_when.explain(context, named=True))]
+        clause = shared.condition(check.condition, lambda: _condition(check, context))
+        if clause is not None:
+            return [clause]
     if isinstance(check.expect, PythonRule):
         arguments = {name: operand.get(context) for name, operand in check.expect.arguments.items()}
-        return _of_rule(rule_function(check.expect.target)(FactView(facts, check.facts), arguments, tables))
+        return _of_rule(
+            rule_function(check.expect.target)(FactView(facts, check.facts, shared.working), arguments, tables)
+        )
     truth, verdicts = check.expect.run(context)
     if truth in (TRUE, NOT_APPLICABLE):
         return [_merge(verdicts)]
     return _by_subject(verdict for verdict in verdicts if verdict.truth in (FALSE, UNKNOWN))
+
+
+def _condition(check: Check, context: Context) -> Verdict | None:
+    """None where the check applies; else what is said of it."""
+    if check.applies_when is None or check.applies_when.test(context) is TRUE:
+        return None
+    return _does_not_apply(check.applies_when.explain(context, named=True))
 
 
 def _does_not_apply(clause: Verdict) -> Verdict:
@@ -144,6 +180,7 @@ def _texts(texts: Iterable[str], glue: str) -> str:
     return glue.join(dict.fromkeys(text for text in texts if text))
 
 
+@functools.cache
 def rule_function(target: str) -> Rule:
     """The function behind `nodectl.engine.rules.MODULE:FUNCTION`, imported when it is first needed.
 

@@ -237,8 +237,11 @@ def _command(reply: SourceReply | None) -> str:
 def _with_origin(fact: Fact, source: str, reply: SourceReply) -> Fact:
     if fact.source and fact.command and fact.duration_ms is not None:
         return fact
-    return msgspec.structs.replace(
-        fact,
+    return Fact(
+        name=fact.name,
+        state=fact.state,
+        value=fact.value,
+        reason=fact.reason,
         source=fact.source or source,
         command=fact.command or _command(reply),
         rc=reply.rc if fact.rc is None else fact.rc,

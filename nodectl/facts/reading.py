@@ -53,6 +53,8 @@ class Reading:
         self.reply = reply
         self._greps: dict[str, list[str]] | None = None
         self._complaints: dict[str, str] = {}
+        # Of several sections of one name the first counts.
+        self._by_name = {(section.kind, section.name): section for section in reversed(reply.sections)}
         self._unmounted = [s.text.strip() for s in reply.sections if s.kind == "text" and s.name == NOT_MOUNTED]
 
     def file(self, path: str) -> str:
@@ -85,7 +87,7 @@ class Reading:
 
     def has(self, kind: str, name: str) -> bool:
         """Whether the source sent such a section."""
-        return any(s.kind == kind and s.name == name for s in self.reply.sections)
+        return (kind, name) in self._by_name
 
     def text(self, name: str) -> str:
         """What the source itself said under `name` (nd_text)."""
@@ -128,10 +130,10 @@ class Reading:
         return NotThere(what or f"there is no {path}")
 
     def _section(self, kind: str, name: str) -> Section:
-        for section in self.reply.sections:
-            if section.kind == kind and section.name == name:
-                return section
-        raise CannotTell(f"the probe's reply holds nothing of {name}")
+        section = self._by_name.get((kind, name))
+        if section is None:
+            raise CannotTell(f"the probe's reply holds nothing of {name}")
+        return section
 
     def _checked(self, section: Section, path: str) -> str:
         if section.rc == 0:

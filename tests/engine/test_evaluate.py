@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nodectl.catalogue import Catalogue, Table, load_catalogue, select
-from nodectl.engine.evaluate import evaluate
+from nodectl.engine.evaluate import evaluate, rule_function
 from nodectl.engine.rules import CannotTellError, FactView, RowResult, field_error, require_field
 from nodectl.model import Fact, FactState, Finding, Outcome, Severity, absent, error, present
 
@@ -147,6 +147,7 @@ def with_rule(monkeypatch: pytest.MonkeyPatch, rule: Any) -> None:
     module = types.ModuleType("nodectl.engine.rules.for_tests")
     module.rule = rule  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    rule_function.cache_clear()
 
 
 def test_a_rule_gets_facts_params_and_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

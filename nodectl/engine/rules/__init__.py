@@ -13,8 +13,8 @@ rule that finds nothing wrong says so with a RowResult that passes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from nodectl.catalogue.operands import NOT_REPORTED
 from nodectl.model import Fact, FactState, Outcome
 
 NVIDIA = "nvidia"
+
+_T = TypeVar("_T")
 
 
 class CannotTellError(Exception):
@@ -41,11 +43,25 @@ class RowResult(msgspec.Struct, frozen=True):
 class FactView:
     """The facts that a check lists, for a rule to read."""
 
-    __slots__ = ("_facts", "_listed")
+    __slots__ = ("_facts", "_listed", "_working")
 
-    def __init__(self, facts: Mapping[str, Fact], listed: tuple[str, ...]) -> None:
+    def __init__(
+        self, facts: Mapping[str, Fact], listed: tuple[str, ...], working: dict[str, Any] | None = None
+    ) -> None:
         self._facts = facts
         self._listed = listed
+        self._working = {} if working is None else working
+
+    def once(self, key: str, look: Callable[[FactView], _T]) -> _T:
+        """What `look` makes of the facts, kept for the other rules of this node that ask under the same key.
+
+        Each rule must list all facts that `look` reads: what another rule has looked at is not hidden from it. A look
+        that raises is not kept.
+        """
+        if key not in self._working:
+            self._working[key] = look(self)
+        found: _T = self._working[key]
+        return found
 
     def fact(self, name: str) -> Fact:
         """The fact itself, in whatever state.
