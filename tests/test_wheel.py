@@ -45,6 +45,11 @@ def run(site: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def is_cache(path: Path) -> bool:
+    """Whether a tool has left it in the checkout: `__pycache__`, `.ruff_cache` beside a ruff.toml, ..."""
+    return any(part == "__pycache__" or part.startswith(".") for part in path.parts)
+
+
 def test_every_data_file_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("checks", "templates"):
@@ -52,12 +57,14 @@ def test_every_data_file_is_in_the_wheel(wheel: Path) -> None:
             if path.is_file():
                 assert f"nodectl/_data/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "nodectl").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not is_cache(path.relative_to(ROOT)):
             assert str(path.relative_to(ROOT)) in names
 
 
 def test_nothing_of_the_checkout_strays_into_it(wheel: Path) -> None:
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = zipfile.ZipFile(wheel).namelist()
+    assert [name for name in names if is_cache(Path(name))] == []
+    tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"nodectl"}
 
 

@@ -132,8 +132,10 @@ def _head_facts(record: ReplyRecord, where: dict[str, Any]) -> Iterable[Fact]:
     ):
         text = record.head.get(key)
         if text is None:
-            cut = record.problem
-            yield error(name, f"nvidia-smi -q: {cut}", **where) if cut else absent(name, "this nvidia-smi does not print it", **where)
+            if record.problem:
+                yield error(name, f"nvidia-smi -q: {record.problem}", **where)
+            else:
+                yield absent(name, "this nvidia-smi does not print it", **where)
             continue
         try:
             said = stated(text)
