@@ -152,8 +152,8 @@ def _shell_values(interval_s: float, options: LaunchOptions) -> dict[str, str]:
     return {
         "nd_agent": packed_agent(interval_s, options),
         "nd_boot": BOOTSTRAP,
-        "nd_sample": _code("sample.sh"),
-        "nd_awk": _code("hub.awk"),
+        "nd_sample": _code("smi.sh", "amdgpu.sh", "sample.sh"),
+        "nd_awk": _code("host.awk", "smi.awk", "amdgpu.awk", "hub.awk"),
         "ND_INTERVAL": f"{interval_s:g}",
         "ND_MS": f"{round(interval_s * 1000)}",
         "ND_SLOW_TICKS": f"{max(1, round(_SMI_SLOW_S / interval_s))}",
@@ -208,6 +208,6 @@ def _pynvml() -> str:
 _COMMENT = re.compile(r"^[ \t]*#.*\n", re.MULTILINE)
 
 
-def _code(name: str) -> str:
-    """A file of shell/ without its comment lines."""
-    return _COMMENT.sub("", (_HERE / "shell" / name).read_text(encoding="utf-8"))
+def _code(*names: str) -> str:
+    """Files of shell/ without their comment lines."""
+    return "".join(_COMMENT.sub("", (_HERE / "shell" / name).read_text(encoding="utf-8")) for name in names)
