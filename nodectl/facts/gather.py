@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _MAX_REASON = 400
 _MAX_COMMAND = 100
+# A node may send anything: 1,024 replies of this size are what is kept at most.
+_SHARED_CHARACTERS = 16 * 1024
 
 
 def gather(transcript: Transcript, wanted: Collection[str], node: Node) -> dict[str, Fact]:
@@ -62,6 +64,11 @@ def gather(transcript: Transcript, wanted: Collection[str], node: Node) -> dict[
     return {name: facts[name] for name in wanted}
 
 
+# The facts that a parser told, and what it raised then, if it did.
+_Told = tuple[tuple[Fact, ...], str]
+_Asked = tuple[tuple[str, tuple[str, ...]], ...]
+
+
 class _Way(msgspec.Struct, frozen=True):
     """How a set of wanted facts is come by; the same for every node that is asked for them.
 
@@ -70,6 +77,7 @@ class _Way(msgspec.Struct, frozen=True):
         unknown: names that are not declared, with what is wrong.
         by_source: the names that each probe source tells.
         keys: for each source the family keys among its names: {family: sorted keys}.
+        asked: the same as pairs, to be looked up by.
         inventory, derived, joint: those names.
     """
 
@@ -77,6 +85,7 @@ class _Way(msgspec.Struct, frozen=True):
     unknown: dict[str, str]
     by_source: dict[str, list[str]]
     keys: dict[str, dict[str, tuple[str, ...]]]
+    asked: dict[str, _Asked]
     inventory: list[str]
     derived: list[str]
     joint: list[str]
@@ -98,8 +107,9 @@ def _way_to(wanted: tuple[str, ...]) -> _Way:
     inventory = by_source.pop(reg.INVENTORY, [])
     derived = by_source.pop(reg.DERIVED_SOURCE, [])
     keys = {source: _keys(names) for source, names in by_source.items()}
+    asked = {source: tuple(sorted(of.items())) for source, of in keys.items()}
     joint = [name for name, spec in specs.items() if spec.parts]
-    return _Way(specs, unknown, by_source, keys, inventory, derived, joint)
+    return _Way(specs, unknown, by_source, keys, asked, inventory, derived, joint)
 
 
 def _replies(transcript: Transcript) -> Mapping[str, SourceReply] | str:
@@ -139,22 +149,42 @@ def _from_source(source: str, way: _Way, reply: SourceReply | None, uid: int | N
             rc=reply.rc if reply else None,
             duration_ms=reply.duration_ms if reply else None,
         )
-    context = Context(keys=way.keys[source], uid=uid)
-    said: dict[str, Fact] = {}
-    raised = ""
-    parser = reg.parser_of(source)
-    try:
-        if parser is None:
-            raise LookupError(f"nothing reads the source {source}")
-        for fact in parser(reply, context):
-            said[fact.name] = fact
-    except Exception as problem:
-        raised = f"could not read the answer of {source} ({_describe(problem)})"
+    facts, raised = _told(way, uid, reply)
+    said = {fact.name: fact for fact in facts}
     result = {}
     for name in names:
         found = said.get(name) or error(name, raised or f"the probe did not answer for it (source {source})")
         result[name] = conform(_with_origin(found, source, reply), way.specs[name])
     return result
+
+
+def _told(way: _Way, uid: int | None, reply: SourceReply) -> _Told:
+    """What the parser makes of a reply.
+
+    Nodes of a fleet say much the same: a short reply is read once for all that sent it word for word. Facts are never
+    changed in place, so that they can be shared.
+    """
+    size = sum(len(section.text) + len(section.stderr) for section in reply.sections)
+    if size > _SHARED_CHARACTERS:
+        return _parse(reply, Context(keys=way.keys[reply.source], uid=uid))
+    return _parsed_once(way.asked[reply.source], uid, msgspec.structs.replace(reply, duration_ms=None))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed_once(keys: _Asked, uid: int | None, reply: SourceReply) -> _Told:
+    return _parse(reply, Context(keys=dict(keys), uid=uid))
+
+
+def _parse(reply: SourceReply, context: Context) -> _Told:
+    facts: list[Fact] = []
+    try:
+        parser = reg.parser_of(reply.source)
+        if parser is None:
+            raise LookupError(f"nothing reads the source {reply.source}")
+        facts.extend(parser(reply, context))
+    except Exception as problem:
+        return tuple(facts), f"could not read the answer of {reply.source} ({_describe(problem)})"
+    return tuple(facts), ""
 
 
 def _keys(names: Iterable[str]) -> dict[str, tuple[str, ...]]:

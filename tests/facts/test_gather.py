@@ -291,3 +291,39 @@ def test_a_transcript_that_cannot_be_read_gives_errors() -> None:
 def test_a_node_that_sent_nothing_gives_errors() -> None:
     facts = gather(Transcript(node="n", nonce="00", wire=b""), ["os.id"], Node(name="n"))
     assert facts["os.id"].state is FactState.ERROR
+
+
+class _Counting:
+    """A parser that counts its calls and tells how long its reply was."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, reply: SourceReply, context: Context) -> list[Fact]:
+        self.calls += 1
+        keys = ",".join(context.keys_of("t.fam"))
+        return [present("t.one", f"{keys} {len(reply.sections[0].text)}"), present("t.rows", [{"index": 1}])]
+
+
+def _reply(text: str, duration_ms: int = 10) -> SourceReply:
+    return SourceReply("src", sections=(cmd("x", text),), duration_ms=duration_ms)
+
+
+def test_what_nodes_say_word_for_word_is_read_once(parser: dict[str, Any]) -> None:
+    counting = parser["src"] = _Counting()
+    first = facts_of("src", _reply("same", 10), "t.one")["t.one"]
+    second = facts_of("src", _reply("same", 30), "t.one")["t.one"]
+    assert counting.calls == 1
+    assert first.value == second.value
+    assert (first.duration_ms, second.duration_ms) == (10, 30)  # of each node its own
+
+
+def test_other_words_other_keys_and_long_replies_are_read_anew(parser: dict[str, Any]) -> None:
+    counting = parser["src"] = _Counting()
+    assert fact_of("src", _reply("same"), "t.one").value == " 4"
+    assert fact_of("src", _reply("other"), "t.one").value == " 5"
+    assert facts_of("src", _reply("same"), "t.one", "t.fam[a]")["t.one"].value == "a 4"
+    assert counting.calls == 3
+    for _ in range(2):
+        facts_of("src", _reply("x" * 17_000), "t.one")
+    assert counting.calls == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -216,6 +217,7 @@ def numa_node(text: str) -> int | None:
     return None if (number := _number(text)) < 0 else number
 
 
+@functools.lru_cache(maxsize=32)
 def link_speed(text: str) -> float | None:
     if text.casefold().startswith("unknown"):
         return None
@@ -225,6 +227,7 @@ def link_speed(text: str) -> float | None:
     return float(match[1])
 
 
+@functools.lru_cache(maxsize=32)
 def link_width(text: str) -> int | None:
     if text.casefold().startswith("unknown"):
         return None

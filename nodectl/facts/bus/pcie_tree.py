@@ -150,6 +150,7 @@ class _Tree:
 
     def __init__(self, reply: SourceReply, kinds: dict[str, str], ways: dict[str, list[str]]) -> None:
         self._kinds = kinds
+        self._uevents: dict[str, dict[str, str]] = {}
         self._files, self._types, self._complaints = _read_files(reply)
         groups = reply.find("text", "iommu groups")
         self._groups = dict(_GROUP.findall(groups.text)) if groups else {}
@@ -171,8 +172,12 @@ class _Tree:
         return class_of(self._uevent(address).get("PCI_CLASS"))
 
     def _uevent(self, address: str) -> dict[str, str]:
-        lines = self._files.get(address, {}).get("uevent", [])
-        return {key: value for key, _, value in (line.partition("=") for line in lines)}
+        known = self._uevents.get(address)
+        if known is None:
+            lines = self._files.get(address, {}).get("uevent", [])
+            known = {key: value for key, _, value in (line.partition("=") for line in lines)}
+            self._uevents[address] = known
+        return known
 
     def device(self, address: str) -> Row:
         way = self._ways[address]

@@ -43,6 +43,7 @@ _HEX_ID = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{4})([0-9A-Fa-f]{4})")
 _VERSION = re.compile(r"[0-9]{1,6}(\.[0-9A-Za-z]{1,12}){1,6}")
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{4,80}")
 _PSTATE = re.compile(r"P[0-9]{1,2}")
+_DIGITS = frozenset("0123456789")
 _TRUE = frozenset({"Enabled", "Yes", "Active", "On", "True", "enabled", "yes", "active", "on", "true"})
 _FALSE = frozenset({"Disabled", "No", "Not Active", "Off", "False", "disabled", "no", "not active", "off", "false"})
 
@@ -60,6 +61,8 @@ def stated(text: str) -> str | None:
     Raises:
         UnreadableError: the text stands for a failure, or nothing was printed at all.
     """
+    if text[:1] in _DIGITS:  # nearly every value; none of the words that stand for no value begins so
+        return text
     key = text.casefold()
     if text.startswith("[") and text.endswith("]"):
         key = key[1:-1].strip()
