@@ -57,7 +57,7 @@ GPU_FIELDS: tuple[Field, ...] = (
         "int",
         FAST,
         "max",
-        "0 none, 1 reset GPU, 2 reboot node, 3 drain P2P, 4 drain and reset, 5 recover IMEX domain, 6 reset bus, 7 reboot",
+        "0 none, 1 reset, 2 reboot, 3 drain P2P, 4 drain and reset, 5 recover IMEX domain, 6 reset bus, 7 reboot",
     ),
     Field("sm_active_pct", "%", "float", FAST, "mean", "share of SMs that were busy (Hopper and newer)"),
     Field("tensor_active_pct", "%", "float", FAST, "mean", "share of time that tensor cores worked (Hopper and newer)"),

@@ -1,20 +1,12 @@
-"""When the agent must end: its channel, its parent or its reader is gone, or a signal came."""
+"""When the agent must end: its channel, its parent or its reader is gone, or a signal came.
 
-import ctypes
+PR_SET_PDEATHSIG is not asked for: it fires when the thread that started the agent ends, be its process as well as ever.
+"""
+
 import os
 import resource
 import signal
 import typing
-
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Asks the kernel for a SIGTERM when the parent ends; where that cannot be had, getppid is looked at each tick."""
-    try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
-    except (OSError, AttributeError):
-        return
 
 
 def be_nice() -> None:
@@ -43,7 +35,6 @@ class Lifetime:
         self.why = ""
         self.stdin = stdin
         self._parent = parent or os.getppid()
-        die_with_parent()
         signal.set_wakeup_fd(bell)
         for name in self.SIGNALS:
             signal.signal(getattr(signal, name), self._signalled)
