@@ -70,7 +70,7 @@ def report_lines(report: Report, *, width: int = 100, verbose: bool = False) -> 
         yield plain("")
     for message in report.messages:
         yield from hanging(f"{message.level}:", message.text, indent=0, label_width=9, width=width)
-    yield from summary_lines(report)
+    yield from summary_lines(report, width=width)
 
 
 def check_group_lines(
@@ -131,7 +131,7 @@ def minor_lines(groups: Sequence[CheckGroup], checks: Mapping[str, CheckReport],
         for node_group in group.groups[:_MAX_GROUPS]:
             expected = " or ".join(dict.fromkeys(part.expected for part in node_group.parts if part.expected))
             said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
-            yield from beside(node_group.nodes, f"{said}, expected {expected}" if expected else said, width=width)
+            yield from beside(node_group.nodes, f"{said} (expected {expected})" if expected else said, width=width)
         if len(group.groups) > _MAX_GROUPS:
             yield from _more(group.groups[_MAX_GROUPS:], width=width)
 
@@ -199,12 +199,8 @@ def quiet_lines(group: CheckGroup, checks: Mapping[str, CheckReport], *, width: 
     """A check that passed, or does not apply: one line, and for each group of nodes what was found."""
     letter = glyphs.letter(group.outcome, group.severity, waived=group.waived)
     check = checks.get(group.check)
-    title = f"  {check.title}" if check else ""
-    yield [
-        (glyphs.STYLE_OF[letter], f"{letter} "),
-        ("", group.check),
-        ("dim", title[: max(0, width - 2 - len(group.check))]),
-    ]
+    title = fitted(check.title if check else "", width - 2 - len(group.check))
+    yield [(glyphs.STYLE_OF[letter], f"{letter} "), ("", group.check), ("dim", title)]
     for node_group in group.groups[:_MAX_GROUPS]:
         said = "; ".join(text for text in map(_part_text, node_group.parts) if text)
         for line in beside(node_group.nodes, said, width=width):
@@ -227,7 +223,7 @@ def node_lines(groups: Sequence[SameNodes], *, width: int) -> Iterator[Line]:
         yield [("dim", f"    and {count(left, 'more node')} (--json lists them all)")]
 
 
-def summary_lines(report: Report) -> Iterator[Line]:
+def summary_lines(report: Report, *, width: int) -> Iterator[Line]:
     """The last line: nodes and checks, counted."""
     nodes, outcomes = report.summary.nodes, report.summary.outcomes
     cells: list[tuple[str, int, str]] = [
@@ -247,6 +243,7 @@ def summary_lines(report: Report) -> Iterator[Line]:
             line += [("", "  "), (glyphs.STYLE_OF[letter], f"{letter} {number} {word}")]
     yield line
     counts = ", ".join(f"{outcomes[key]} {word}" for key, word in _OUTCOME_WORDS if outcomes.get(key))
-    yield [("dim", f"{count(len(report.checks), 'check')} ({report.profile}): {counts or 'none could be made'}")]
+    text = f"{count(len(report.checks), 'check')} ({report.profile}): {counts or 'none could be made'}"
+    yield from hanging("", text, indent=0, label_width=0, width=width, style="dim")
     if report.partial:
         yield [("warn", "interrupted: this report is partial")]

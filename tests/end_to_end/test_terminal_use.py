@@ -112,7 +112,7 @@ def test_sixteen_colours_where_there_are_no_more(tmp_path: Path, saved: Path) ->
 
 
 @pytest.mark.parametrize("columns", [80, 132])
-@pytest.mark.parametrize("words", [(), ("-v",)], ids=["short", "verbose"])
+@pytest.mark.parametrize("words", [(), ("-v",), ("-p", "blackwell-finetune")], ids=["short", "verbose", "long profile"])
 def test_the_width_of_the_window_is_kept(tmp_path: Path, saved: Path, columns: int, words: tuple[str, ...]) -> None:
     argv = (*NODECTL, "check", "--from", str(saved), *words)
     with Terminal(argv, environment(tmp_path), columns=columns) as terminal:

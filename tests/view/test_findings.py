@@ -113,7 +113,7 @@ X high     gpu.persistence
 
 1 smaller finding  (in full: -v, or nodectl checks show ID)
 ! kernel.swappiness  Swapping is kept low
-    gpu-001  60, expected at most 10
+    gpu-001  60 (expected at most 10)
 
 ? unknown  21 checks could not be told (never counted as a pass)
     gpu-004  nvidia-smi did not end within 40 s
