@@ -20,6 +20,7 @@ WIDTH = 100
 # name: words of the command, and how many lines of its output to show from the top and from the bottom
 PICTURES = {
     "check": (["check", "--demo"], 35, 27),
+    "watch": (["watch", "--demo", "--once"], 18, 0),
 }
 
 
@@ -29,9 +30,11 @@ def main() -> None:
         argv = [sys.executable, "-m", "nodectl", *words, "--color", "always"]
         done = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
         said = done.stdout.splitlines()
-        lines = [*said[:top], "", "[...]", "", *said[-bottom:]]
-        console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-        console.print(Text.from_ansi("\n".join(lines)))
+        lines = [*said[:top], "", "[...]", "", *said[-bottom:]] if bottom else said[:top]
+        text = Text.from_ansi("\n".join(lines))
+        width = max(WIDTH, *(line.cell_len for line in text.split("\n")))
+        console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+        console.print(text)
         path = HERE / f"{name}.svg"
         svg = console.export_svg(title="nodectl " + " ".join(words))
         path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))  # no font from the network
