@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def test_functions_stay_short() -> None:
                 if lines > 60:
                     long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {lines} lines")
     assert not long
+
+
+def test_helpers_of_tests_have_names_of_their_own() -> None:
+    """Their folders are all on one path: of two modules of one name only one is found."""
+    names = Counter(path.name for path in OURS if "tests" in path.relative_to(ROOT).parts)
+    assert [name for name, count in names.items() if count > 1 and name != "conftest.py"] == []
 
 
 def test_modules_say_what_they_are_for() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stream_kit import hello, tick
+from agent_lines import hello, tick
 
 from nodectl.telemetry.ndtel import LINE, BlockWriter, Header, Record
 from nodectl.telemetry.replay import Replay

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from agent_lines import hello, line, slow, tick
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_kit import hello, line, slow, tick
 
 from nodectl.probe.clean import clean
 from nodectl.telemetry.decode import NotUnderstood, decode

@@ -6,9 +6,9 @@ import itertools
 
 import msgspec
 import pytest
+from agent_lines import hello, line, slow, tick
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_kit import hello, line, slow, tick
 
 from nodectl.telemetry.messages import Bye, Hello, Message, Slow, Tick
 from nodectl.telemetry.reader import Counts, LineReader

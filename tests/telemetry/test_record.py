@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_lines import hello, line, slow, tick
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from record_kit import OPEN, T0, Clock, play
-from stream_kit import hello, line, slow, tick
 
 from nodectl.errors import UserError
 from nodectl.telemetry import record as record_module

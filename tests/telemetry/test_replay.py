@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_lines import GPU_FAST, hello, slow, tick
 from record_kit import OPEN, T0, Clock, play, recorded
-from stream_kit import GPU_FAST, hello, slow, tick
 
 from nodectl.model import Reason
 from nodectl.telemetry.decode import decode

@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import pytest
+from agent_lines import GPU_FAST, GPU_SLOW, HOST_FAST, HOST_SLOW, hello, line, slow, tick
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_kit import GPU_FAST, GPU_SLOW, HOST_FAST, HOST_SLOW, hello, line, slow, tick
 
 from nodectl.model import Reason
 from nodectl.telemetry.decode import decode
