@@ -32,7 +32,10 @@ def test_functions_stay_short() -> None:
 
 def test_helpers_of_tests_have_names_of_their_own() -> None:
     """Their folders are all on one path: of two modules of one name only one is found."""
-    names = Counter(path.name for path in OURS if "tests" in path.relative_to(ROOT).parts)
+    tests = [
+        path for path in OURS if path.is_relative_to(ROOT / "tests") and not path.is_relative_to(ROOT / "tests/bench")
+    ]
+    names = Counter(path.name for path in tests)
     assert [name for name, count in names.items() if count > 1 and name != "conftest.py"] == []
 
 
