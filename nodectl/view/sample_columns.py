@@ -77,9 +77,10 @@ def cell(column: Column, row: Row, width: int) -> tuple[str, str]:
         text, style = glyphs.STALE + text, "dim"
     if column.align == LEFT:
         return style, " " + fitted(text, width - 1)
-    if len(text) > width - 1:
-        text = _TOO_WIDE * (width - 1)
-    return style, text.rjust(width)
+    taken = len(text) if text.isascii() else sum(map(_cells, text))
+    if taken > width - 1:
+        return style, (_TOO_WIDE * (width - 1)).rjust(width)
+    return style, " " * (width - taken) + text
 
 
 def fit_columns(columns: Sequence[Column], width: int, wanted: Mapping[str, int]) -> list[tuple[Column, int]]:

@@ -55,6 +55,13 @@ def test_a_cell_is_as_wide_as_its_column(column: Any, data: st.DataObject, state
         assert _cells(cell(column, row, width)[1]) == width
 
 
+@pytest.mark.parametrize("name", ["gpu", "node"])
+def test_characters_of_two_cells_count_as_two(name: str) -> None:
+    column = next(column for column in COLUMNS if column.name == name)
+    for width in (3, 4, 9):
+        assert _cells(cell(column, {"state": "live", name: "\u5b57"}, width)[1]) == width
+
+
 def _cells(text: str) -> int:
     from nodectl.view.sample_columns import _cells as one
 
