@@ -84,7 +84,7 @@ def test_syntax_and_names_of_python_3_6(name: str) -> None:
 
 def old_python() -> str:
     """A Python 3.6 on this machine."""
-    folders = [Path.home() / ".pyenv/versions", Path("/root/.pyenv/versions")]
+    folders = [Path.home() / ".pyenv/versions"]
     found = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("3.6*/bin/python3"))]
     system = shutil.which("python3.6")
     for path in [*map(str, found), *([system] if system else [])]:
