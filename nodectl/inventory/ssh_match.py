@@ -61,7 +61,7 @@ class Question:
     def take(self, option: Option) -> None:
         """Note an option that holds: the first one wins, files are gathered."""
         key = option.key
-        if key == "proxycommand" and "proxyjump" in self.values:
+        if key == "proxycommand" and (self.first("proxyjump") or "none").lower() != "none":
             return  # whichever of the two comes first keeps the other from having an effect
         if key == "proxyjump" and "proxycommand" in self.values:
             return

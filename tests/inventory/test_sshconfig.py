@@ -119,7 +119,7 @@ def test_a_node_is_looked_up_by_its_address_and_else_by_its_name(config_file: Pa
     ("text", "field", "value"),
     [
         ("ProxyCommand none\nProxyJump b", "proxy_jump", ""),
-        ("ProxyJump none\nProxyCommand x", "proxy_command", ""),
+        ("ProxyJump none\nProxyCommand x", "proxy_command", "x"),
         ("ProxyCommand exec nc '%h' %p # not a comment", "proxy_command", "exec nc '%h' %p # not a comment"),
         ("IdentityFile none", "identity_files", ("none",)),
         ("UserKnownHostsFile none", "known_hosts_files", ("none",)),
